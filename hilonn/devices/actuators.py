@@ -1,0 +1,45 @@
+"""Banks that hold a value: phase shifters, attenuators, filters, mirrors."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+from hilonn.devices.device import Bank
+from hilonn.typing import FloatArray
+
+
+class Actuators(Bank):
+    """A bank whose channels hold a drive until the next write."""
+
+    final_verbs: ClassVar[frozenset[str]] = frozenset({"write", "read_back", "safe_state"})
+
+    def write(self, drive: FloatArray) -> None:
+        """Set every channel at once; ``drive`` (channels,) in the spec's unit.
+
+        Raises LimitError (shape, NaN, limits, gate) with nothing written.
+        """
+        array = self.check_drive(drive, "write", (self.channels,))
+        self.gate.admit(self, "write", array)
+        try:
+            self._write(array)
+        except BaseException:
+            self.gate.unknown(self, "write")
+            raise
+        self.gate.accepted(self, "write", array)
+
+    def read_back(self) -> FloatArray:
+        """What the instrument says that it drives, (channels,), in the spec's unit."""
+        return np.asarray(self._read_back(), dtype=float)
+
+    @abstractmethod
+    def _write(self, drive: FloatArray) -> None: ...
+
+    @abstractmethod
+    def _read_back(self) -> FloatArray: ...
+
+
+class PhaseShifters(Actuators):
+    """Heaters or other phase shifters: one channel a phase."""

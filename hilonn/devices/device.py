@@ -1,0 +1,140 @@
+"""What every device is: something opened, identified, made safe and closed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from hilonn.devices.gate import Gate, OpenGate
+from hilonn.devices.spec import ChannelSpec, Identity
+from hilonn.errors import ConfigError, LimitError
+from hilonn.typing import FloatArray
+
+
+class Device(ABC):
+    """Base of all devices. A bank of channels is one device.
+
+    Verbs that change hardware are final (checked when a subclass is defined): they check the
+    request, ask the gate, and only then call the subclass's ``_verb``, which holds the wire and
+    nothing else.
+    """
+
+    final_verbs: ClassVar[frozenset[str]] = frozenset({"safe_state"})
+    nonblocking: ClassVar[bool] = False
+    """True for a device whose verbs never wait for a wire: it is called in place."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.gate: Gate = OpenGate()
+        self.is_open = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        inherited = frozenset().union(
+            *(getattr(base, "final_verbs", frozenset()) for base in cls.__mro__[1:])
+        )
+        if cls.__module__.startswith("hilonn.devices."):
+            return  # the interfaces themselves define the verbs
+        overridden = sorted(inherited & cls.__dict__.keys())
+        if overridden:
+            raise TypeError(
+                f"{cls.__qualname__} overrides {', '.join(overridden)}: these verbs carry the "
+                f"safety checks and are final; implement {', '.join('_' + v for v in overridden)}"
+            )
+
+    def open(self) -> None:
+        """Connect. Changes no output. Raises ConnectionLost, DeviceTimeout or DeviceError."""
+        self._open()
+        self.is_open = True
+
+    def close(self) -> None:
+        """Disconnect; safe to call twice. Does not change outputs: see ``safe_state``."""
+        if self.is_open:
+            self.is_open = False
+            self._close()
+
+    @abstractmethod
+    def identity(self) -> Identity:
+        """Who answers on the wire."""
+
+    def safe_state(self) -> None:
+        """Outputs off, light off, heaters at zero. Never refused by the gate."""
+        try:
+            self._safe_state()
+        except BaseException:
+            self.gate.unknown(self, "safe_state")
+            raise
+        self.gate.accepted(self, "safe_state", np.zeros(0))
+
+    @abstractmethod
+    def _open(self) -> None: ...
+
+    @abstractmethod
+    def _close(self) -> None: ...
+
+    @abstractmethod
+    def _safe_state(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.safe_state()
+        finally:
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+
+class Bank(Device):
+    """A device with channels: what actuators, modulators and photodetectors share."""
+
+    def __init__(self, name: str, channels: int, spec: ChannelSpec) -> None:
+        super().__init__(name)
+        if channels < 1:
+            raise ConfigError(f"{name}: a bank needs at least one channel, got {channels}")
+        self.channels = channels
+        self.spec = spec
+        self._low = spec.bound("low", channels)
+        self._high = spec.bound("high", channels)
+
+    def check_drive(self, drive: FloatArray, verb: str, shape: tuple[int, ...]) -> FloatArray:
+        """``drive`` as an array, or LimitError naming the first offending channel."""
+        try:
+            array = np.asarray(drive, dtype=self.spec.dtype)
+        except (TypeError, ValueError) as error:
+            raise LimitError(f"{self.name}.{verb}: not an array of numbers: {error}") from None
+        if array.shape != shape:
+            raise LimitError(
+                f"{self.name}.{verb}: expected shape {shape}, got {array.shape}; nothing was written"
+            )
+        # One comparison chain catches NaN too: every comparison with NaN is False.
+        inside = (array >= self._low) & (array <= self._high)
+        if not inside.all():
+            self._refuse(array, inside, verb)
+        return array
+
+    def _refuse(self, array: FloatArray, inside: np.ndarray, verb: str) -> None:
+        where = np.argwhere(~inside)[0]
+        channel = int(where[-1])
+        value = float(array[tuple(where)])
+        count = int((~inside).sum())
+        what = "is not finite" if not np.isfinite(value) else "is outside the limits"
+        unit = self.spec.unit
+        raise LimitError(
+            f"{self.name}.{verb}: {value:g} {unit} on channel {channel} {what} "
+            f"{self._low[channel]:g} .. {self._high[channel]:g} {unit}"
+            + (f" (and {count - 1} more values)" if count > 1 else "")
+            + "; nothing was written"
+        )

@@ -1,0 +1,70 @@
+"""Banks that put a batch of samples on light."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+from hilonn.devices.device import Bank
+from hilonn.devices.spec import ChannelSpec, Timing
+from hilonn.errors import LimitError
+from hilonn.typing import FloatArray
+
+
+class Modulators(Bank):
+    """A bank that plays ``(samples, channels)`` patterns. ``max_samples`` = 1 is unbuffered.
+
+    ``stored_patterns`` is how many patterns the box can keep and address (DMDs); 0 = none.
+    """
+
+    final_verbs: ClassVar[frozenset[str]] = frozenset({"load", "play", "safe_state"})
+
+    def __init__(
+        self,
+        name: str,
+        channels: int,
+        spec: ChannelSpec,
+        max_samples: int,
+        stored_patterns: int = 0,
+    ) -> None:
+        super().__init__(name, channels, spec)
+        self.max_samples = max_samples
+        self.stored_patterns = stored_patterns
+
+    def load(self, drive: FloatArray, timing: Timing) -> None:
+        """Store ``drive`` (samples, channels), in the spec's unit, to be played."""
+        samples = np.shape(drive)[0] if np.ndim(drive) == 2 else 1
+        array = self.check_drive(drive, "load", (samples, self.channels))
+        if not 1 <= samples <= self.max_samples:
+            raise LimitError(
+                f"{self.name}.load: {samples} samples asked, the box holds 1 to "
+                f"{self.max_samples}; split the batch. Nothing was written"
+            )
+        self.gate.admit(self, "load", array)
+        try:
+            self._load(array, timing)
+        except BaseException:
+            self.gate.unknown(self, "load")
+            raise
+        self.gate.accepted(self, "load", array)
+
+    def play(self) -> None:
+        """Play what was loaded, once; returns when it has been started or played."""
+        self.gate.admit(self, "play", _NOTHING)
+        try:
+            self._play()
+        except BaseException:
+            self.gate.unknown(self, "play")
+            raise
+        self.gate.accepted(self, "play", _NOTHING)
+
+    @abstractmethod
+    def _load(self, drive: FloatArray, timing: Timing) -> None: ...
+
+    @abstractmethod
+    def _play(self) -> None: ...
+
+
+_NOTHING = np.zeros(0)

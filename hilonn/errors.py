@@ -1,0 +1,52 @@
+"""The short family of errors that hilonn raises.
+
+A message says what was asked, of which device and channel, what came back, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class HilonnError(Exception):
+    """Base of every error that hilonn raises on purpose. ``exit_code`` is the command line's."""
+
+    exit_code: int = 1
+
+
+class ConfigError(HilonnError):
+    """Bad input: a bench file, an experiment file, a dataset, an argument. Nothing was touched."""
+
+    exit_code = 2
+
+
+class LimitError(HilonnError):
+    """A write that a limit or an interlock forbids. The hardware is as it was."""
+
+    exit_code = 3
+
+
+class ConnectionLost(HilonnError):
+    """The peer is gone. What it holds is unknown until it is connected and checked again."""
+
+
+class DeviceTimeout(HilonnError):
+    """No answer within the time allowed."""
+
+
+class DeviceError(HilonnError):
+    """The instrument itself reports an error, or answered what its protocol does not allow."""
+
+
+class CalibrationError(HilonnError):
+    """A record is missing, expired, of another chip, or cannot serve what was asked."""
+
+
+class ResumeError(ConfigError):
+    """A run cannot be continued exactly; the message names the difference."""
+
+
+class SaturationError(HilonnError):
+    """A reading stayed above the detector's largest range, or a drive above the modulator's."""
+
+
+class StorageError(HilonnError):
+    """The disk failed, is full or is not writable. What was whole before is whole still."""
