@@ -1,0 +1,5 @@
+"""``python -m hilonn``."""
+
+from hilonn.cli.main import main
+
+main()

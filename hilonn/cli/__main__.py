@@ -1,0 +1,5 @@
+"""``python -m hilonn.cli``."""
+
+from hilonn.cli.main import main
+
+main()

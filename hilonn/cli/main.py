@@ -1,0 +1,151 @@
+"""``hilonn``: the commands. Errors become one message and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hilonn import __version__
+from hilonn.errors import HilonnError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Trains optical neural networks on the chip itself, by two-pass forward propagation.",
+)
+
+ImportOption = Annotated[
+    list[str] | None,
+    typer.Option("--import", metavar="MODULE", help="A Python file or module with your devices."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, no more.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seeds weights, order, feedback, noise.")]
+ChipSeedOption = Annotated[int, typer.Option(min=0, help="Draws another simulated chip.")]
+BenchOption = Annotated[str, typer.Option("--bench", help="A built-in bench or a TOML file.")]
+ForceOption = Annotated[bool, typer.Option(help="Go on although something differs; recorded.")]
+
+
+@app.command()
+def train(
+    experiment: Annotated[str, typer.Argument(help="A built-in experiment or a TOML file.")],
+    bench: BenchOption = "simulated",
+    out: Annotated[Path | None, typer.Option(help="The run's folder; a new one by default.")] = None,
+    seed: SeedOption = 0,
+    chip_seed: ChipSeedOption = 0,
+    data: Annotated[Path | None, typer.Option(help="The folder that holds the data.")] = None,
+    log_passes: Annotated[bool, typer.Option(help="Keep every pass in the run's folder.")] = False,
+    json: JsonOption = False,
+    imports: ImportOption = None,
+) -> None:
+    """Train an experiment on a bench and test it on held-out data."""
+    from hilonn.cli.train import train_command
+
+    train_command(
+        experiment,
+        bench,
+        out,
+        seed=seed,
+        chip_seed=chip_seed,
+        data=data,
+        log_passes=log_passes,
+        json=json,
+        imports=tuple(imports or ()),
+    )
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="The folder of an interrupted run.")],
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Go on with a run from its last checkpoint."""
+    from hilonn.cli.train import resume_command
+
+    resume_command(run, force=force, json=json)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    force: ForceOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Run the test data through the chip with a run's weights."""
+    from hilonn.cli.train import evaluate_command
+
+    evaluate_command(run, force=force, json=json)
+
+
+@app.command()
+def show(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, finished or not.")],
+    json: JsonOption = False,
+) -> None:
+    """What a run has done so far, and what it was made with."""
+    from hilonn.cli.show import show_command
+
+    show_command(run, json=json)
+
+
+@app.command()
+def check(
+    bench: Annotated[str, typer.Argument(help="A built-in bench or a TOML file.")],
+    seed: SeedOption = 0,
+    chip_seed: ChipSeedOption = 0,
+    json: JsonOption = False,
+    imports: ImportOption = None,
+) -> None:
+    """Open a bench, compare it with its file, try one known pattern; go or no-go."""
+    from hilonn.cli.check import check_command
+
+    code = check_command(
+        bench, seed=seed, chip_seed=chip_seed, imports=tuple(imports or ()), json=json
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def schema(
+    which: Annotated[str, typer.Argument(help="bench or experiment")],
+) -> None:
+    """The JSON schema of a bench or experiment file, for your editor."""
+    from hilonn.cli.schema import schema_command
+
+    schema_command(which)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit(0)
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 1 failed, 2 bad input, 3 safety, 130 interrupted."""
+    from hilonn.training import Interrupted
+
+    try:
+        app()
+    except HilonnError as error:
+        sys.stderr.write(f"hilonn: {error}\n")
+        sys.exit(error.exit_code)
+    except Interrupted as stop:
+        sys.stderr.write(f"hilonn: {stop}\n")
+        sys.exit(130)
+    except KeyboardInterrupt:
+        sys.stderr.write("hilonn: interrupted at once; the bench was made safe\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

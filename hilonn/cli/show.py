@@ -1,0 +1,72 @@
+"""``show``: a run's folder, read while it is written or after."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hilonn.cli.train import print_json
+from hilonn.runs import Run
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """What is known of the run: its result if it has ended, else its last epoch."""
+    run = Run.open(folder)
+    header, result = run.header, run.result()
+    epochs = [event for event in run.events() if event["kind"] == "epoch"]
+    last = epochs[-1] if epochs else {}
+    known: dict[str, Any] = {
+        "run": str(folder),
+        "state": "finished" if result is not None else "unfinished",
+        "experiment": header["experiment"],
+        "bench": header["bench_source"],
+        "backend": header["backend"],
+        "chip": header["chip"],
+        "record": header["record"],
+        "record_source": header["record_source"],
+        "data": header["data"],
+        "seed": header["seed"],
+        "chip_seed": header["chip_seed"],
+        "hilonn": header["hilonn"],
+        "epochs": len(epochs),
+        "test_accuracy": None,
+        "weights_sha256": None,
+        "passes": last.get("passes", 0),
+        "chip_seconds": last.get("chip_seconds", 0.0),
+        "wall_seconds": last.get("wall_seconds", 0.0),
+        "validation_accuracy": last.get("validation_accuracy"),
+        "history": [
+            {
+                key: event[key]
+                for key in ("epoch", "loss", "accuracy", "validation_accuracy", "wall_seconds")
+                if key in event
+            }
+            for event in epochs
+        ],
+    }
+    return known | (result or {})
+
+
+def show_command(run: Path, *, json: bool) -> None:
+    """Print the summary."""
+    known = summary(run)
+    if json:
+        print_json(known)
+        return
+    accuracy = known["test_accuracy"]
+    lines = [
+        f"run            {known['run']} ({known['state']})",
+        f"experiment     {known['experiment']}, data {known['data']}, seed {known['seed']}",
+        f"bench          {known['bench']} ({known['backend']}), chip {known['chip']}",
+        f"record         {known['record'][:16]}: {known['record_source']}",
+        f"epochs         {known['epochs']}",
+        f"passes         {known['passes']:,}, chip time {known['chip_seconds']:.1f} s, "
+        f"wall time {known['wall_seconds']:.1f} s",
+    ]
+    if known["validation_accuracy"] is not None:
+        lines.append(f"validation     {known['validation_accuracy']:.2%}")
+    if accuracy is not None:
+        lines.append(f"test accuracy  {accuracy:.2%} of {known['test_samples']} samples")
+        lines.append(f"weights        sha256 {known['weights_sha256']}")
+    sys.stdout.write("\n".join(lines) + "\n")

@@ -1,0 +1,185 @@
+"""Experiment files: data, layers, rule and training, validated before anything is touched."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hilonn import registry
+from hilonn.activations import ACTIVATIONS
+from hilonn.config_errors import describe_validation_error
+from hilonn.datasets import Dataset, Split, load_dataset, principal_components
+from hilonn.errors import ConfigError
+from hilonn.network import Dense, Network
+from hilonn.rules import Rule
+
+ActivationName = Literal[
+    "linear", "relu", "tanh", "square", "saturating_square", "sine_squared"
+]
+assert set(ActivationName.__args__) == set(ACTIVATIONS)  # type: ignore[attr-defined]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSection(_Section):
+    """``name``: a built-in dataset, or a path to an .npz or .csv file (relative to the experiment
+    file). ``principal_components``: keep so many, fitted on the training part. ``centre``:
+    subtract the training part's mean, feature by feature. ``limit``: use only the first samples
+    of the training part (0: all)."""
+
+    name: str
+    centre: bool = True
+    principal_components: Annotated[int, Field(ge=1)] | None = None
+    limit: Annotated[int, Field(ge=0)] = 0
+
+
+class DenseSection(_Section):
+    """One layer; ``inputs`` may be left out (the layer before, or the data, says it)."""
+
+    type: Literal["dense"] = "dense"
+    outputs: Annotated[int, Field(ge=1)]
+    inputs: Annotated[int, Field(ge=1)] | None = None
+    activation: ActivationName = "linear"
+    readout: Literal["auto", "power", "homodyne", "balanced"] = "auto"
+
+
+class TrainingSection(_Section):
+    """As the arguments of ``Trainer.fit``; ``patience`` 0 trains to the end."""
+
+    epochs: Annotated[int, Field(ge=1)] = 40
+    batch: Annotated[int, Field(ge=1)] = 32
+    patience: Annotated[int, Field(ge=0)] = 0
+    evaluate_every: Annotated[int, Field(ge=1)] = 1
+    checkpoint_seconds: Annotated[float, Field(gt=0.0)] = 30.0
+
+
+class ExperimentFile(_Section):
+    """The whole file. ``rule`` is checked by the rule it names."""
+
+    data: DataSection
+    layers: Annotated[list[DenseSection], Field(min_length=1)]
+    rule: dict[str, Any]
+    training: TrainingSection = TrainingSection()
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A validated experiment: what to learn, with what, how. Names no device and no port."""
+
+    name: str
+    text: str
+    file: ExperimentFile
+    rule: Rule
+    folder: Path
+
+    def load_data(self, folder: Path | None = None) -> Dataset:
+        """The dataset, prepared as the file says: components, centring, limit."""
+        section = self.file.data
+        source = section.name
+        if source.endswith((".npz", ".csv")) and not Path(source).is_absolute():
+            source = str(self.folder / source)
+        dataset = load_dataset(source, folder=folder)
+        if section.principal_components is not None:
+            dataset = principal_components(dataset, section.principal_components)
+        if section.centre:
+            dataset = _centred(dataset)
+        if section.limit:
+            cut = Split(
+                dataset.train.inputs[: section.limit], dataset.train.targets[: section.limit]
+            )
+            dataset = replace(dataset, train=cut)
+        return dataset
+
+    def network(self, dataset: Dataset) -> Network:
+        """The layers, with their widths taken from the data where the file leaves them out."""
+        layers = []
+        width = dataset.train.inputs.shape[1]
+        for index, section in enumerate(self.file.layers):
+            if section.inputs is not None and section.inputs != width:
+                raise ConfigError(
+                    f"{self.name}: layers[{index}].inputs is {section.inputs}, but "
+                    + ("the data has" if index == 0 else "the layer before has")
+                    + f" {width}; leave it out or correct it"
+                )
+            layers.append(Dense(width, section.outputs, section.activation, section.readout))
+            width = section.outputs
+        if width < dataset.classes:
+            raise ConfigError(
+                f"{self.name}: the last layer has {width} outputs, {dataset.name} has "
+                f"{dataset.classes} classes"
+            )
+        return Network(*layers)
+
+
+def builtin_experiments() -> list[str]:
+    """Names that ``load_experiment`` knows without a file."""
+    folder = resources.files("hilonn") / "experiments"
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+def load_experiment(source: str | Path) -> Experiment:
+    """A built-in experiment by name, or a TOML file. ConfigError names file, key and value."""
+    names = builtin_experiments()
+    if str(source) in names:
+        text = (resources.files("hilonn") / "experiments" / f"{source}.toml").read_text("utf-8")
+        return parse_experiment(text, name=str(source), folder=Path.cwd())
+    path = Path(source)
+    if path.suffix != ".toml" and not path.exists():
+        raise ConfigError(
+            f"no experiment {str(source)!r}: built in are {', '.join(names)}; anything else is "
+            "the path of a TOML file"
+        )
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the experiment file {path}: {error}") from None
+    return parse_experiment(text, name=path.stem, folder=path.resolve().parent, where=str(path))
+
+
+def parse_experiment(
+    text: str, *, name: str, folder: Path, where: str | None = None
+) -> Experiment:
+    """Validate the text of an experiment file."""
+    where = where or f"experiment {name}"
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: not valid TOML: {error}") from None
+    try:
+        file = ExperimentFile.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(describe_validation_error(error, where, ExperimentFile)) from None
+    rule_name = file.rule.get("name")
+    if not isinstance(rule_name, str):
+        raise ConfigError(
+            f"{where}: rule.name is missing; known rules: "
+            f"{', '.join(registry.names('hilonn.rules'))}"
+        )
+    rule_type = registry.load("hilonn.rules", rule_name)
+    try:
+        rule: Rule = rule_type.model_validate(file.rule)
+    except ValidationError as error:
+        raise ConfigError(describe_validation_error(error, where, rule_type, "rule")) from None
+    return Experiment(name, text, file, rule, folder)
+
+
+def _centred(dataset: Dataset) -> Dataset:
+    mean = np.asarray(dataset.train.inputs.mean(axis=0))
+    return replace(
+        dataset,
+        train=Split(dataset.train.inputs - mean, dataset.train.targets),
+        validation=Split(dataset.validation.inputs - mean, dataset.validation.targets),
+        test=Split(dataset.test.inputs - mean, dataset.test.targets),
+    )

@@ -1,0 +1,21 @@
+"""Requests, plans and the runner that drives passes through a chip."""
+
+from hilonn.passes.log import PassLog
+from hilonn.passes.placement import Placement
+from hilonn.passes.plan import PassPlan, PlannedPass, plan
+from hilonn.passes.request import PassRequest, Trace, Weights
+from hilonn.passes.runner import PairRetake, PassRunner, RunnerStatistics
+
+__all__ = [
+    "PairRetake",
+    "PassLog",
+    "PassPlan",
+    "PassRequest",
+    "PassRunner",
+    "PlannedPass",
+    "Placement",
+    "RunnerStatistics",
+    "Trace",
+    "Weights",
+    "plan",
+]

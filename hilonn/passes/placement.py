@@ -1,0 +1,35 @@
+"""How one layer lies on a chip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hilonn.activations import Activation
+from hilonn.chips import Readout
+from hilonn.typing import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A grid of ``rows`` x ``columns`` tiles of shape ``tile`` (outputs, inputs), one readout."""
+
+    outputs: int
+    inputs: int
+    function: Activation
+    readout: Readout
+    rows: int
+    columns: int
+    tile: tuple[int, int]
+
+    @property
+    def tiles(self) -> int:
+        return self.rows * self.columns
+
+    def blocks(self, weights: FloatArray) -> FloatArray:
+        """``weights`` (outputs, inputs) as (tiles, tile outputs, tile inputs), zeros at the rim."""
+        m, n = self.tile
+        padded = np.zeros((self.rows * m, self.columns * n))
+        padded[: weights.shape[0], : weights.shape[1]] = weights
+        return padded.reshape(self.rows, m, self.columns, n).transpose(0, 2, 1, 3).reshape(-1, m, n)

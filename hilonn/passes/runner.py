@@ -1,0 +1,250 @@
+"""Turns requests into passes on a chip and readings into traces."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hilonn.chips import Batch, ChipReadings, MatrixChip, Settings
+from hilonn.errors import ConfigError, HilonnError, SaturationError
+from hilonn.passes.log import PassLog
+from hilonn.passes.placement import Placement
+from hilonn.passes.plan import PlannedPass, plan
+from hilonn.passes.request import PassRequest, Trace, Weights
+from hilonn.typing import FloatArray, IntArray, Snapshot
+
+HEADROOM = 1.5
+"""Full scale of the modulators over the largest input seen: x - F e exceeds x (1.04 to 1.4)."""
+
+
+class PairRetake(HilonnError):
+    """The second trip of a pair left the frozen gain or range: both trips must be taken again.
+
+    Raised to the controller, which restarts the rule's step; the gain or range is raised already.
+    """
+
+
+@dataclass
+class RunnerStatistics:
+    """What the runner counts. Seconds are of wall time."""
+
+    passes: int = 0
+    retakes: int = 0
+    pair_retakes: int = 0
+    moved: int = 0
+    compile_seconds: float = 0.0
+    chip_seconds: float = 0.0
+
+
+@dataclass
+class _Tiles:
+    """What is known of one layer's tiles between passes."""
+
+    weights: FloatArray | None = None
+    settings: list[Settings] = field(default_factory=list)
+    ranges: IntArray = field(default_factory=lambda: np.zeros(0, dtype=int))
+    gain: float = 0.0
+
+
+class PassRunner:
+    """Drives passes through one chip; owns settings, input gains and ranges of the tiles."""
+
+    def __init__(
+        self, chip: MatrixChip, placements: Sequence[Placement], log: PassLog | None = None
+    ) -> None:
+        self.chip = chip
+        self.placements = list(placements)
+        self.log = log
+        self.statistics = RunnerStatistics()
+        self._tiles = [_Tiles(ranges=np.full(p.tiles, -1)) for p in self.placements]
+        self._pairs: set[int] = set()
+
+    def begin_step(self) -> None:
+        """Forget which pairs were begun: the next request of any pair is a first one again."""
+        self._pairs.clear()
+
+    def refresh(self) -> None:
+        """Choose gains and ranges anew at the next passes (weights have moved since the last)."""
+        for tiles in self._tiles:
+            tiles.ranges = np.full(tiles.ranges.shape, -1)
+            tiles.gain = 0.0
+
+    def run(self, requests: Sequence[PassRequest]) -> list[Trace]:
+        """Run ``requests``, in whatever order is cheapest, and return their traces in theirs.
+
+        Raises PairRetake where a frozen gain or range was left, SaturationError where no range
+        is large enough, and whatever the devices raise.
+        """
+        for request in requests:
+            if request.direction != "forward":
+                raise ConfigError(f"this chip runs forward only, not {request.direction!r}")
+            if request.averages < 1:
+                raise ConfigError(f"a request asks for {request.averages} averages")
+        states = [np.asarray(r.inputs, dtype=float) for r in requests]
+        after: list[list[FloatArray]] = [[] for _ in requests]
+        before: list[list[FloatArray]] = [[] for _ in requests]
+        passes = plan(requests, self.placements).passes
+        position = 0
+        while position < len(passes):
+            first = passes[position]
+            count = self.placements[first.layer].tiles
+            self._layer(passes[position : position + count], requests, states, before, after)
+            position += count
+        self._pairs |= {r.pair for r in requests if r.pair is not None}
+        return [
+            Trace(r, states[i], after[i] if r.keep != "output" else [], before[i])
+            for i, r in enumerate(requests)
+        ]
+
+    def _layer(
+        self,
+        passes: Sequence[PlannedPass],
+        requests: Sequence[PassRequest],
+        states: list[FloatArray],
+        before: list[list[FloatArray]],
+        after: list[list[FloatArray]],
+    ) -> None:
+        index = passes[0].layer
+        placement, tiles = self.placements[index], self._tiles[index]
+        involved = passes[0].requests
+        settings = self._settings(index, requests[involved[0]].weights)
+        gains = {i: self._gain(index, states[i], requests[i]) for i in involved}
+        m, n = placement.tile
+        scaled = {}
+        sums = {}
+        for i in involved:
+            samples, width = states[i].shape
+            if width != placement.inputs:
+                raise ConfigError(
+                    f"layer {index} takes {placement.inputs} inputs; a request brings {width}"
+                )
+            padded = np.zeros((samples, placement.columns * n))
+            np.divide(states[i], gains[i], out=padded[:, :width])
+            scaled[i] = padded
+            sums[i] = np.zeros((samples, placement.rows * m))
+        for tile, planned in enumerate(passes):
+            at_output = slice(planned.row * m, (planned.row + 1) * m)
+            at_input = slice(planned.column * n, (planned.column + 1) * n)
+            for i in involved:
+                readings = self._take(
+                    index, tile, settings[tile], scaled[i][:, at_input], requests[i]
+                )
+                sums[i][:, at_output] += readings.values
+            self.statistics.passes += 1
+            self.statistics.moved += settings[tile].moved
+        tiles.settings = settings
+        for i in involved:
+            gain = gains[i] ** 2 if placement.readout == "power" else gains[i]
+            measured = sums[i][:, : placement.outputs] * gain
+            if placement.readout == "power":
+                assert placement.function.of_power is not None
+                activated = placement.function.of_power(measured)
+            else:
+                activated = placement.function.of_field(measured)
+            if index in requests[i].masks:
+                activated = activated * requests[i].masks[index]
+            states[i] = activated
+            if requests[i].keep == "all":
+                before[i].append(measured)
+            if requests[i].keep != "output":
+                after[i].append(activated)
+
+    def _settings(self, index: int, weights: Weights) -> list[Settings]:
+        tiles = self._tiles[index]
+        if tiles.weights is not weights[index]:
+            started = time.perf_counter()
+            blocks = self.placements[index].blocks(weights[index])
+            near = list(tiles.settings) if tiles.settings else [None] * len(blocks)
+            tiles.settings = self.chip.compile(blocks, near)
+            tiles.weights = weights[index]
+            self.statistics.compile_seconds += time.perf_counter() - started
+        return tiles.settings
+
+    def _gain(self, index: int, inputs: FloatArray, request: PassRequest) -> float:
+        """Full scale of the layer's inputs; raised where needed, never while a pair is open."""
+        tiles = self._tiles[index]
+        if not np.isfinite(inputs).all():
+            raise ConfigError(
+                f"the inputs of layer {index} are not finite: the run has diverged; lower rate, "
+                "hidden_rate or feedback_scale"
+            )
+        largest = float(np.abs(inputs).max(initial=0.0))
+        if largest > tiles.gain:
+            first_choice = tiles.gain == 0.0
+            tiles.gain = max(largest * HEADROOM, 1e-12)
+            if not first_choice and self._frozen(request):
+                self._pair_retake(f"an input of layer {index} reached {largest:.3g}")
+        return max(tiles.gain, 1e-12)
+
+    def _frozen(self, request: PassRequest) -> bool:
+        return request.pair is not None and request.pair in self._pairs
+
+    def _pair_retake(self, what: str) -> None:
+        self.statistics.pair_retakes += 1
+        raise PairRetake(f"{what} in the second trip of a pair; both are taken again")
+
+    def _take(
+        self,
+        index: int,
+        tile: int,
+        settings: Settings,
+        inputs: FloatArray,
+        request: PassRequest,
+    ) -> ChipReadings:
+        ranges = self._tiles[index].ranges
+        readout = self.placements[index].readout
+        started = time.perf_counter()
+        while True:
+            chosen = int(ranges[tile])
+            batch = Batch(
+                inputs,
+                readout,
+                range=None if chosen < 0 else chosen,
+                averages=request.averages,
+            )
+            readings = self.chip.run(settings, batch)
+            if not readings.saturated:
+                break
+            if chosen + 1 >= self.chip.ranges:
+                raise SaturationError(
+                    f"layer {index}, tile {tile}: readings of {self.chip.id} stay saturated "
+                    f"({readings.clipped_fraction:.1%} of them) at its largest range; lower the "
+                    "laser power or the input gain"
+                )
+            ranges[tile] = chosen + 1
+            self.statistics.retakes += 1
+            if self._frozen(request):
+                self._pair_retake(f"a reading of layer {index}, tile {tile} saturated")
+        if chosen < 0:
+            ranges[tile] = readings.range
+        self.statistics.chip_seconds += time.perf_counter() - started
+        if self.log is not None:
+            self.log.record(index, tile, settings, batch, readings)
+        return readings
+
+    def snapshot(self, weights: Weights) -> Snapshot:
+        """State for a checkpoint at which the network's weights are ``weights``."""
+        return {
+            "statistics": dict(vars(self.statistics)),
+            "layers": [
+                {
+                    "current": tiles.weights is weights[index],
+                    "settings": [s.pack() for s in tiles.settings],
+                    "ranges": tiles.ranges,
+                    "gain": tiles.gain,
+                }
+                for index, tiles in enumerate(self._tiles)
+            ],
+        }
+
+    def restore(self, snapshot: Snapshot, weights: Weights) -> None:
+        """Go on from ``snapshot`` with ``weights``, as if never interrupted."""
+        self.statistics = RunnerStatistics(**snapshot["statistics"])
+        for index, (tiles, saved) in enumerate(zip(self._tiles, snapshot["layers"], strict=True)):
+            tiles.weights = weights[index] if saved["current"] else None
+            tiles.settings = [Settings.unpack(s) for s in saved["settings"]]
+            tiles.ranges = np.array(saved["ranges"], dtype=int)
+            tiles.gain = saved["gain"]

@@ -1,0 +1,113 @@
+"""What a learning rule is: passes it asks for, and what it makes of their traces."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+
+from hilonn.errors import ConfigError
+from hilonn.network import Network
+from hilonn.passes import PassRequest, Trace, Weights
+from hilonn.typing import FloatArray, IntArray, Snapshot
+
+Output = Literal["linear", "softmax"]
+REFERENCE_WIDTH = 128
+"""The width at which ``rate`` is the output layer's rate: it scales as 1 / width (physics rule 7)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingBatch:
+    """``inputs`` (samples, features), ``targets`` (samples, outputs) one-hot, ``labels``
+    (samples,); ``progress`` in [0, 1) through the run, which schedules are functions of."""
+
+    inputs: FloatArray
+    targets: FloatArray
+    labels: IntArray
+    progress: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """New weights and state, and what the step saw: mean loss, right answers, numbers to log."""
+
+    weights: Weights
+    state: Snapshot
+    loss: float
+    correct: int
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+StepGenerator = Generator[Sequence[PassRequest], list[Trace], StepResult]
+
+
+class Rule(Protocol):
+    """A rule is an immutable description; its state is an explicit value.
+
+    ``step`` yields groups of requests (the members of a group may run in any order) and receives
+    their traces. It may be restarted from the same state and batch (a pair that saturated), so it
+    draws no random number and changes nothing that it was given.
+    """
+
+    def initial_state(self, network: Network, rng: np.random.Generator) -> Snapshot: ...
+
+    def step(
+        self, network: Network, weights: Weights, state: Snapshot, batch: TrainingBatch
+    ) -> StepGenerator: ...
+
+    def loss(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
+        """Loss a sample, (samples,)."""
+        ...
+
+
+def output_error(kind: Output, outputs: FloatArray, targets: FloatArray) -> FloatArray:
+    """e = y - t of a linear output (squared error), or softmax(y) - t (cross entropy)."""
+    return (softmax(outputs) if kind == "softmax" else outputs) - targets
+
+
+def sample_loss(kind: Output, outputs: FloatArray, targets: FloatArray) -> FloatArray:
+    """Half the squared error, or the cross entropy, a sample."""
+    if kind == "linear":
+        return np.asarray(0.5 * ((outputs - targets) ** 2).sum(axis=1))
+    shifted = outputs - outputs.max(axis=1, keepdims=True)
+    logs = np.log(np.exp(shifted).sum(axis=1, keepdims=True)) - shifted
+    return np.asarray((logs * targets).sum(axis=1))
+
+
+def softmax(values: FloatArray) -> FloatArray:
+    """Over the last axis, without overflow."""
+    grown = np.exp(values - values.max(axis=-1, keepdims=True))
+    return np.asarray(grown / grown.sum(axis=-1, keepdims=True))
+
+
+def scheduled(schedule: Literal["cosine", "constant", "step"], progress: float) -> float:
+    """The factor on every rate: cosine to 0; or x0.1 at 60 % and at 90 % of the run."""
+    if schedule == "cosine":
+        return float(0.5 * (1.0 + np.cos(np.pi * progress)))
+    if schedule == "step":
+        return 0.01 if progress >= 0.9 else 0.1 if progress >= 0.6 else 1.0
+    return 1.0
+
+
+def descend(
+    weights: Weights,
+    velocity: Sequence[FloatArray],
+    gradients: Sequence[FloatArray],
+    rates: Sequence[float],
+    momentum: float,
+    weight_decay: float = 0.0,
+) -> tuple[Weights, list[FloatArray]]:
+    """v <- momentum v + rate (g + decay W);  W <- W - v, layer by layer, in float32."""
+    new_weights, new_velocity = [], []
+    for w, v, g, rate in zip(weights, velocity, gradients, rates, strict=True):
+        moved = momentum * v + np.float32(rate) * (g + np.float32(weight_decay) * w)
+        if not np.isfinite(moved).all():
+            raise ConfigError(
+                "the weights are no longer finite: the run has diverged; lower rate, hidden_rate "
+                "or feedback_scale"
+            )
+        new_velocity.append(moved.astype(np.float32))
+        new_weights.append((w - moved).astype(np.float32))
+    return tuple(new_weights), new_velocity

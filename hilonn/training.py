@@ -1,0 +1,476 @@
+"""The controller: epochs of steps, evaluation, checkpoints, and how a run stops and goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hilonn.bench import Bench
+from hilonn.chips import MatrixChip
+from hilonn.datasets import Split
+from hilonn.errors import ConfigError, ResumeError
+from hilonn.network import Network
+from hilonn.passes import PairRetake, PassLog, PassRequest, PassRunner, Weights
+from hilonn.rules import Rule, StepResult, TrainingBatch
+from hilonn.runs import Run, generator_state, restore_generator, weights_sha256
+from hilonn.typing import BoolArray, FloatArray, IntArray, Snapshot
+
+RETAKES = 20
+"""How often one step's pair may be retaken before the run stops: gains and ranges only grow."""
+
+
+class Interrupted(Exception):
+    """The first Ctrl-C: the step was finished, the checkpoint written. The run can be resumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a data set gave on the chip. ``confusion[i, j]``: label i read as j."""
+
+    accuracy: float
+    loss: float
+    confusion: IntArray
+    predictions: IntArray
+    seconds: float
+
+    @property
+    def samples(self) -> int:
+        return len(self.predictions)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a display may show; handed to the callback after steps, epochs and evaluations."""
+
+    kind: str
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how to train. ``patience`` epochs without a better validation accuracy stop
+    the run and keep the best weights; None trains to the end and keeps the last.
+    ``checkpoint_seconds`` of wall time between checkpoints inside an epoch; one is written at
+    every epoch's end too. ``evaluate_every`` epochs between validations."""
+
+    epochs: int
+    batch: int
+    patience: int | None = None
+    checkpoint_seconds: float = 30.0
+    evaluate_every: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"training: {name} must be at least 1, got {getattr(self, name)}")
+        if self.patience is not None and self.patience < 1:
+            raise ConfigError(f"training: patience must be at least 1, got {self.patience}")
+
+
+@dataclass(slots=True)
+class _State:
+    """Everything that a step changes, besides runner and bench: what a checkpoint holds."""
+
+    weights: Weights
+    rule: Snapshot
+    order: np.random.Generator
+    permutation: IntArray
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    best_accuracy: float = -1.0
+    best_epoch: int = -1
+    best_weights: Weights = ()
+    stopped: bool = False
+    wall_seconds: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Trainer:
+    """Trains ``network`` with ``rule`` on ``chip``; the same code for a lab's chip and a plant."""
+
+    def __init__(
+        self,
+        chip: MatrixChip,
+        network: Network,
+        rule: Rule,
+        *,
+        seed: int = 0,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.chip = chip
+        self.network = network
+        self.rule = rule
+        self.seed = seed
+        self._on_progress = on_progress
+        weights_seed, feedback_seed, order_seed = np.random.SeedSequence(seed).spawn(3)
+        weights = network.initial_weights(np.random.default_rng(weights_seed))
+        rule_state = rule.initial_state(network, np.random.default_rng(feedback_seed))
+        self.runner = PassRunner(chip, network.place(chip))
+        self._state = _State(
+            weights, rule_state, np.random.default_rng(order_seed), np.zeros(0, dtype=int)
+        )
+        self._origin = chip.clock.now()
+
+    @property
+    def bench(self) -> Bench | None:
+        """The bench that the chip was opened by, if any."""
+        return self.chip.bench if isinstance(self.chip.bench, Bench) else None
+
+    @property
+    def weights(self) -> Weights:
+        return self._state.weights
+
+    @property
+    def weights_sha256(self) -> str:
+        return weights_sha256(list(self._state.weights))
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds of wall time spent in training (before an interruption too)."""
+        return self._state.wall_seconds
+
+    def chip_seconds(self) -> float:
+        """Seconds of the bench's clock since this trainer began (a resumed run's included)."""
+        return self.chip.clock.now() - self._origin
+
+    def fit(
+        self,
+        train: Split,
+        *,
+        validation: Split | None = None,
+        epochs: int = 40,
+        batch: int = 32,
+        out: str | Path | None = None,
+        header: dict[str, Any] | None = None,
+        patience: int | None = None,
+        checkpoint_seconds: float = 30.0,
+        evaluate_every: int = 1,
+        log_passes: bool = False,
+    ) -> Run | None:
+        """Train and return the run (None without ``out``).
+
+        Raises ConfigError for data that does not fit the network, before light is on; Interrupted
+        after a first Ctrl-C (the step finished, the checkpoint written); and whatever the bench
+        raises.
+        """
+        schedule = Schedule(epochs, batch, patience, checkpoint_seconds, evaluate_every)
+        self.check_data(train, "training")
+        if validation is not None:
+            self.check_data(validation, "validation")
+        if patience is not None and validation is None:
+            raise ConfigError("training: patience needs validation data")
+        run = None
+        if out is not None:
+            run = Run.create(Path(out), header or {}, self.snapshot())
+        if run is None:
+            self._fit(train, validation, schedule, None, log_passes)
+            return None
+        with run:
+            self._fit(train, validation, schedule, run, log_passes)
+        return run
+
+    def resume(
+        self,
+        run: Run,
+        train: Split,
+        *,
+        validation: Split | None,
+        schedule: Schedule,
+        log_passes: bool = False,
+        exact: bool = True,
+    ) -> None:
+        """Go on from ``run``'s checkpoint. With ``exact`` false (forced) what does not fit the
+        bench is measured anew; the weights and the rule's state are kept either way."""
+        self.check_data(train, "training")
+        self.restore(run.load_checkpoint(), exact=exact)
+        self._fit(train, validation, schedule, run, log_passes)
+
+    def evaluate(self, split: Split, weights: Weights | None = None) -> Evaluation:
+        """Run ``split`` through the chip once with ``weights`` (default: the trainer's)."""
+        self.check_data(split, "evaluation")
+        if self.bench is not None:
+            self.bench.light_on()
+        started = time.perf_counter()
+        chosen = self._state.weights if weights is None else weights
+        request = PassRequest(split.inputs, chosen, keep="output")
+        self.runner.begin_step()
+        (trace,) = self.runner.run([request])
+        targets = one_hot(split.targets, self.network.outputs)
+        predictions = trace.output.argmax(axis=1)
+        confusion = np.zeros((self.network.outputs, self.network.outputs), dtype=int)
+        np.add.at(confusion, (split.targets, predictions), 1)
+        return Evaluation(
+            accuracy=float((predictions == split.targets).mean()),
+            loss=float(self.rule.loss(trace.output, targets).mean()),
+            confusion=confusion,
+            predictions=predictions,
+            seconds=time.perf_counter() - started,
+        )
+
+    def check_data(self, split: Split, what: str) -> None:
+        """ConfigError where ``split`` does not fit the network."""
+        width = split.inputs.shape[1]
+        if width != self.network.inputs:
+            raise ConfigError(
+                f"{what} data has {width} features, the network takes {self.network.inputs}"
+            )
+        if len(split.targets) == 0:
+            raise ConfigError(f"{what} data is empty")
+        if int(split.targets.max()) >= self.network.outputs:
+            raise ConfigError(
+                f"{what} data has a label {int(split.targets.max())}, the network has only "
+                f"{self.network.outputs} outputs (0 .. {self.network.outputs - 1})"
+            )
+
+    def _fit(
+        self,
+        train: Split,
+        validation: Split | None,
+        schedule: Schedule,
+        run: Run | None,
+        log_passes: bool,
+    ) -> None:
+        state, runner = self._state, self.runner
+        bench = self.bench
+        if log_passes:
+            if run is None:
+                raise ConfigError("a pass log needs a run folder: give `out`")
+            runner.log = PassLog(run, self.chip.clock)
+        started = time.perf_counter() - state.wall_seconds
+        saved = time.perf_counter()
+        steps = -(-len(train.targets) // schedule.batch)
+        with _Interruptions(bench) as interruptions:
+            if bench is not None:
+                bench.light_on()
+            while state.epoch < schedule.epochs and not state.stopped:
+                for batch in self._batches(train, schedule, steps):
+                    result = self._step(batch)
+                    self._absorb(result, len(batch.labels))
+                    state.wall_seconds = time.perf_counter() - started
+                    self._report("step", schedule, steps, result.metrics)
+                    due = time.perf_counter() - saved >= schedule.checkpoint_seconds
+                    if run is not None and (due or interruptions.requested):
+                        self._save(run)
+                        saved = time.perf_counter()
+                    if interruptions.requested:
+                        raise Interrupted
+                self._end_epoch(validation, schedule, steps, run, started)
+                if run is not None:
+                    self._save(run)
+                    saved = time.perf_counter()
+                if interruptions.requested:
+                    raise Interrupted
+            if state.best_weights and schedule.patience is not None:
+                state.weights = state.best_weights
+                if run is not None:
+                    self._save(run)
+
+    def _batches(
+        self, train: Split, schedule: Schedule, steps: int
+    ) -> Iterator[TrainingBatch]:
+        state = self._state
+        if state.step == 0:
+            state.permutation = state.order.permutation(len(train.targets))
+        total = schedule.epochs * steps
+        while state.step < steps:
+            first = state.step * schedule.batch
+            chosen = state.permutation[first : first + schedule.batch]
+            labels = train.targets[chosen]
+            yield TrainingBatch(
+                train.inputs[chosen],
+                one_hot(labels, self.network.outputs),
+                labels,
+                progress=(state.epoch * steps + state.step) / total,
+            )
+
+    def _step(self, batch: TrainingBatch) -> StepResult:
+        """One step of the rule; restarted from the same state when a pair must be retaken."""
+        for _ in range(RETAKES):
+            self.runner.begin_step()
+            generator = self.rule.step(self.network, self._state.weights, self._state.rule, batch)
+            try:
+                try:
+                    requests = next(generator)
+                    while True:
+                        requests = generator.send(self.runner.run(requests))
+                except StopIteration as stop:
+                    result: StepResult = stop.value
+                    return result
+            except PairRetake:
+                continue
+        raise ConfigError(
+            f"a pair of passes was retaken {RETAKES} times: the second trip's inputs keep "
+            "growing; lower feedback_scale or the rates"
+        )
+
+    def _absorb(self, result: StepResult, samples: int) -> None:
+        state = self._state
+        state.weights, state.rule = result.weights, result.state
+        state.loss_sum += result.loss * samples
+        state.correct += result.correct
+        state.seen += samples
+        for key, value in result.metrics.items():
+            state.metrics[key] = state.metrics.get(key, 0.0) + value * samples
+        state.step += 1
+
+    def _end_epoch(
+        self,
+        validation: Split | None,
+        schedule: Schedule,
+        steps: int,
+        run: Run | None,
+        started: float,
+    ) -> None:
+        state = self._state
+        metrics = {
+            "loss": state.loss_sum / state.seen,
+            "accuracy": state.correct / state.seen,
+            **{key: value / state.seen for key, value in state.metrics.items()},
+        }
+        last = state.epoch + 1 == schedule.epochs
+        if validation is not None and (last or (state.epoch + 1) % schedule.evaluate_every == 0):
+            evaluation = self.evaluate(validation)
+            metrics |= {
+                "validation_loss": evaluation.loss,
+                "validation_accuracy": evaluation.accuracy,
+            }
+            if evaluation.accuracy > state.best_accuracy:
+                state.best_accuracy, state.best_epoch = evaluation.accuracy, state.epoch
+                state.best_weights = state.weights
+            elif schedule.patience and state.epoch - state.best_epoch >= schedule.patience:
+                state.stopped = True
+        self.runner.refresh()
+        state.epoch += 1
+        state.step, state.loss_sum, state.correct, state.seen = 0, 0.0, 0, 0
+        state.metrics = {}
+        state.wall_seconds = time.perf_counter() - started
+        if run is not None:
+            statistics = self.runner.statistics
+            run.event(
+                "epoch",
+                epoch=state.epoch,
+                epochs=schedule.epochs,
+                wall_seconds=round(state.wall_seconds, 3),
+                chip_seconds=self.chip_seconds(),
+                passes=statistics.passes,
+                retakes=statistics.retakes,
+                pair_retakes=statistics.pair_retakes,
+                **metrics,
+            )
+        self._report("epoch", schedule, steps, metrics)
+
+    def _report(
+        self, kind: str, schedule: Schedule, steps: int, metrics: dict[str, float]
+    ) -> None:
+        if self._on_progress is not None:
+            state = self._state
+            self._on_progress(
+                Progress(kind, state.epoch, schedule.epochs, state.step, steps, metrics)
+            )
+
+    def _save(self, run: Run) -> None:
+        if self.runner.log is not None:
+            self.runner.log.flush()
+        run.checkpoint(self.snapshot())
+
+    def snapshot(self) -> Snapshot:
+        """Everything that the next step depends on."""
+        state = self._state
+        bench = self.bench
+        return {
+            "weights": list(state.weights),
+            "rule": state.rule,
+            "order": generator_state(state.order),
+            "permutation": state.permutation,
+            "progress": {
+                name: getattr(state, name)
+                for name in (
+                    "epoch",
+                    "step",
+                    "loss_sum",
+                    "correct",
+                    "seen",
+                    "best_accuracy",
+                    "best_epoch",
+                    "stopped",
+                    "wall_seconds",
+                )
+            },
+            "metrics": state.metrics,
+            "best_weights": list(state.best_weights),
+            "origin": self._origin,
+            "runner": self.runner.snapshot(state.weights),
+            "bench": bench.snapshot() if bench is not None and bench.exact_resume else None,
+        }
+
+    def restore(self, snapshot: Snapshot, *, exact: bool = True) -> None:
+        """Take up ``snapshot``. ``exact`` false keeps what was learned and drops what belongs to
+        another chip: settings, ranges and the plant's state."""
+        weights = tuple(np.asarray(w, dtype=np.float32) for w in snapshot["weights"])
+        wanted = [(layer.outputs, layer.inputs) for layer in self.network.layers]
+        if [w.shape for w in weights] != wanted:
+            raise ResumeError(
+                f"the checkpoint holds weights of shapes {[w.shape for w in weights]}, the "
+                f"network has {wanted}"
+            )
+        self._state = _State(
+            weights,
+            snapshot["rule"],
+            restore_generator(snapshot["order"]),
+            np.asarray(snapshot["permutation"], dtype=int),
+            best_weights=tuple(np.asarray(w, np.float32) for w in snapshot["best_weights"]),
+            metrics=dict(snapshot["metrics"]),
+            **snapshot["progress"],
+        )
+        if not exact:
+            self.runner.statistics = type(self.runner.statistics)(
+                **snapshot["runner"]["statistics"]
+            )
+            return
+        self.runner.restore(snapshot["runner"], weights)
+        self._origin = snapshot["origin"]
+        bench = self.bench
+        if bench is not None and snapshot["bench"] is not None:
+            bench.restore(snapshot["bench"])
+
+
+class _Interruptions:
+    """The bench's two-stage Ctrl-C, or none where the chip belongs to no bench."""
+
+    def __init__(self, bench: Bench | None) -> None:
+        self._context = None if bench is None else bench.interruptions()
+        self._flag: Any = None
+
+    def __enter__(self) -> _Interruptions:
+        self._flag = None if self._context is None else self._context.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._context is not None:
+            self._context.__exit__(*error)
+
+    @property
+    def requested(self) -> bool:
+        return bool(self._flag is not None and self._flag.requested)
+
+
+def one_hot(labels: IntArray | Sequence[int], classes: int) -> FloatArray:
+    """(samples, classes) of 0 and 1."""
+    return np.asarray(np.eye(classes)[np.asarray(labels)])
+
+
+def wrongly_read(evaluation: Evaluation, split: Split) -> BoolArray:
+    """Which samples of ``split`` were read wrongly, (samples,)."""
+    return np.asarray(evaluation.predictions != split.targets)

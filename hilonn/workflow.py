@@ -1,0 +1,254 @@
+"""A training run from experiment to result: what ``hilonn train`` and ``resume`` do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hilonn import __version__
+from hilonn.bench import Bench
+from hilonn.datasets import Dataset
+from hilonn.errors import ConfigError, ResumeError
+from hilonn.experiment import Experiment, parse_experiment
+from hilonn.runs import Run, differences, environment
+from hilonn.training import Evaluation, Progress, Schedule, Trainer
+
+ProgressCallback = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the user chose besides experiment and bench; kept in the run's header."""
+
+    seed: int = 0
+    chip_seed: int = 0
+    data: str | None = None
+    imports: tuple[str, ...] = ()
+    log_passes: bool = False
+
+
+def train(
+    experiment: Experiment,
+    bench_source: str,
+    out: Path,
+    options: RunOptions,
+    on_progress: ProgressCallback | None = None,
+    on_start: Callable[[Dataset, Trainer, Run | None], None] | None = None,
+) -> dict[str, Any]:
+    """Train ``experiment`` on the bench, evaluate on the held-out test part, return the result.
+
+    Everything that can be checked without the bench is checked before it is opened.
+    """
+    dataset = experiment.load_data(_folder(options))
+    network = experiment.network(dataset)
+    check_new_folder(out)
+    with open_bench(bench_source, options) as bench:
+        trainer = Trainer(
+            bench.chip(),
+            network,
+            experiment.rule,
+            seed=options.seed,
+            on_progress=on_progress,
+        )
+        if on_start is not None:
+            on_start(dataset, trainer, None)
+        training = experiment.file.training
+        trainer.fit(
+            dataset.train,
+            validation=dataset.validation if len(dataset.validation.targets) else None,
+            epochs=training.epochs,
+            batch=training.batch,
+            patience=training.patience or None,
+            checkpoint_seconds=training.checkpoint_seconds,
+            evaluate_every=training.evaluate_every,
+            out=out,
+            header=header(experiment, bench, bench_source, dataset, options),
+            log_passes=options.log_passes,
+        )
+        with Run.open(out, write=True) as run:
+            return _finish(run, trainer, bench, dataset)
+
+
+def resume(
+    folder: Path,
+    *,
+    force: bool = False,
+    on_progress: ProgressCallback | None = None,
+    on_start: Callable[[Dataset, Trainer, Run | None], None] | None = None,
+) -> dict[str, Any]:
+    """Go on with a run that was interrupted or killed; its end equals an undisturbed run's.
+
+    Raises ResumeError where chip, record, experiment, data or version differ, unless ``force``,
+    which is recorded in the run.
+    """
+    with Run.open(folder, write=True) as run:
+        finished = run.result()
+        if finished is not None:
+            return finished
+        experiment, options, dataset = _reload(run)
+        network = experiment.network(dataset)
+        with open_bench(run.header["bench_source"], options) as bench:
+            found = _differences(run, experiment, bench, dataset, options, force, "resumed exactly")
+            if found:
+                run.event("forced_resume", differences=found)
+            trainer = Trainer(
+                bench.chip(), network, experiment.rule, seed=options.seed, on_progress=on_progress
+            )
+            if on_start is not None:
+                on_start(dataset, trainer, run)
+            training = experiment.file.training
+            trainer.resume(
+                run,
+                dataset.train,
+                validation=dataset.validation if len(dataset.validation.targets) else None,
+                schedule=Schedule(
+                    training.epochs,
+                    training.batch,
+                    training.patience or None,
+                    training.checkpoint_seconds,
+                    training.evaluate_every,
+                ),
+                log_passes=options.log_passes,
+                exact=not found,
+            )
+            return _finish(run, trainer, bench, dataset)
+
+
+def evaluate(folder: Path, *, force: bool = False) -> tuple[dict[str, Any], Evaluation]:
+    """Run the test part through the chip with a run's latest weights; changes no file."""
+    run = Run.open(folder)
+    experiment, options, dataset = _reload(run)
+    network = experiment.network(dataset)
+    with open_bench(run.header["bench_source"], options) as bench:
+        found = _differences(run, experiment, bench, dataset, options, force, "evaluated as it was")
+        trainer = Trainer(bench.chip(), network, experiment.rule, seed=options.seed)
+        trainer.restore(run.load_checkpoint(), exact=not found)
+        evaluation = trainer.evaluate(dataset.test)
+        result = {
+            "test_accuracy": evaluation.accuracy,
+            "test_loss": evaluation.loss,
+            "test_samples": evaluation.samples,
+            "confusion": evaluation.confusion.tolist(),
+            "weights_sha256": trainer.weights_sha256,
+            "backend": bench.backend,
+            "run": str(folder),
+        }
+        return result, evaluation
+
+
+def open_bench(source: str, options: RunOptions) -> Bench:
+    """The bench for these options."""
+    return Bench.open(
+        source, seed=options.seed, chip_seed=options.chip_seed, imports=options.imports
+    )
+
+
+def header(
+    experiment: Experiment,
+    bench: Bench,
+    bench_source: str,
+    dataset: Dataset,
+    options: RunOptions,
+) -> dict[str, Any]:
+    """What a run says of itself: enough to know it again, and to refuse another's checkpoint."""
+    chip = bench.chip()
+    return {
+        "hilonn": __version__,
+        "experiment": experiment.name,
+        "experiment_text": experiment.text,
+        "experiment_folder": str(experiment.folder),
+        "bench_source": bench_source,
+        "bench_text": bench.text,
+        "backend": bench.backend,
+        "chip": chip.id,
+        "architecture": chip.architecture,
+        "record": chip.records.hash(),
+        "record_source": chip.records.chip.source,
+        "data": dataset.name,
+        "data_digest": dataset.digest,
+        "data_sizes": [len(s.targets) for s in (dataset.train, dataset.validation, dataset.test)],
+        "seed": options.seed,
+        "chip_seed": options.chip_seed,
+        "options": {
+            "seed": options.seed,
+            "chip_seed": options.chip_seed,
+            "data": options.data,
+            "imports": list(options.imports),
+            "log_passes": options.log_passes,
+        },
+        "environment": environment(),
+    }
+
+
+def check_new_folder(out: Path) -> None:
+    """ConfigError where a run cannot be made in ``out``: found before light is on."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(
+            f"the run folder {out} exists and is not empty; give another --out, or "
+            f"`hilonn resume {out}` if it is a run to go on with"
+        )
+
+
+def _finish(run: Run, trainer: Trainer, bench: Bench, dataset: Dataset) -> dict[str, Any]:
+    test = trainer.evaluate(dataset.test)
+    statistics = trainer.runner.statistics
+    last = [e for e in run.events() if e["kind"] == "epoch"]
+    result: dict[str, Any] = {
+        "test_accuracy": test.accuracy,
+        "test_loss": test.loss,
+        "test_samples": test.samples,
+        "validation_accuracy": last[-1].get("validation_accuracy") if last else None,
+        "epochs": len(last),
+        "weights_sha256": trainer.weights_sha256,
+        "backend": bench.backend,
+        "passes": statistics.passes,
+        "retakes": statistics.retakes,
+        "pair_retakes": statistics.pair_retakes,
+        "phases_moved": statistics.moved,
+        "chip_seconds": trainer.chip_seconds(),
+        "wall_seconds": trainer.wall_seconds,
+        "confusion": test.confusion.tolist(),
+        "run": str(run.folder),
+    }
+    run.finish(result)
+    return result
+
+
+def _folder(options: RunOptions) -> Path | None:
+    return None if options.data is None else Path(options.data)
+
+
+def _reload(run: Run) -> tuple[Experiment, RunOptions, Dataset]:
+    """Experiment, options and data as the run's header has them."""
+    saved = run.header
+    experiment = parse_experiment(
+        saved["experiment_text"],
+        name=saved["experiment"],
+        folder=Path(saved["experiment_folder"]),
+        where=f"{run.folder} (its experiment)",
+    )
+    options = RunOptions(**{**saved["options"], "imports": tuple(saved["options"]["imports"])})
+    return experiment, options, experiment.load_data(_folder(options))
+
+
+def _differences(
+    run: Run,
+    experiment: Experiment,
+    bench: Bench,
+    dataset: Dataset,
+    options: RunOptions,
+    force: bool,
+    what: str,
+) -> list[str]:
+    """What has changed since the run was made; ResumeError if anything has and not ``force``."""
+    now = header(experiment, bench, run.header["bench_source"], dataset, options)
+    found = differences(run.header, now)
+    if found and not force:
+        raise ResumeError(
+            f"{run.folder} cannot be {what}:\n"
+            + "\n".join(f"  {line}" for line in found)
+            + "\nUse --force to go on all the same (a resumed run records that it did)."
+        )
+    return found
