@@ -1,0 +1,1 @@
+"""Commands that measure what docs/results.md states. Each prints the rows it gives."""
