@@ -194,7 +194,7 @@ class Trainer:
         """Go on from ``run``'s checkpoint. With ``exact`` false (forced) what does not fit the
         bench is measured anew; the weights and the rule's state are kept either way."""
         self.check_data(train, "training")
-        self.restore(run.load_checkpoint(), exact=exact)
+        self.restore(run.rewind(), exact=exact)
         self._fit(train, validation, schedule, run, log_passes)
 
     def evaluate(self, split: Split, weights: Weights | None = None) -> Evaluation:

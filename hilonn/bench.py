@@ -1,0 +1,437 @@
+"""A bench: what a bench file says, opened, wired, guarded, and made safe by every way out."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from hilonn import registry
+from hilonn.bench_file import (
+    BenchFile,
+    BenchSource,
+    ChipFrame,
+    InterlockSection,
+    options,
+    parse,
+    parse_wire,
+    read_source,
+)
+from hilonn.chips import MatrixChip
+from hilonn.clock import Clock, WallClock
+from hilonn.devices import (
+    Actuators,
+    Bank,
+    Device,
+    Identity,
+    Laser,
+    Modulators,
+    TemperatureController,
+    Timing,
+)
+from hilonn.errors import ConfigError, ConnectionLost, DeviceError, HilonnError
+from hilonn.interruptions import (
+    Interruptions,
+    deferred,
+    exit_on_termination,
+    put_back,
+    soft_interrupt,
+)
+from hilonn.records import Records
+from hilonn.registry import Wire
+from hilonn.safety import Interlock, SafetyGate, interlock_reader
+from hilonn.transports.contract import ClockSource, Connection, RecordSource, Snapshotable
+from hilonn.typing import Snapshot
+
+D = TypeVar("D", bound=Device)
+STABLE_TIMEOUT = 600.0
+"""Seconds on the bench's clock that a temperature may take to settle before light goes on."""
+
+
+class Bench:
+    """Owner of connections, devices, chips, the clock and the gate. Use as a context manager."""
+
+    def __init__(self, source: BenchSource, file: BenchFile) -> None:
+        self.name = source.name
+        self.text = source.text
+        self.path = source.path
+        self.file = file
+        self.backend = file.backend
+        self.clock: Clock = WallClock()
+        self.gate = SafetyGate(self.clock)
+        self.connections: dict[str, Connection] = {}
+        self.devices: dict[str, Device] = {}
+        self.chips: dict[str, MatrixChip] = {}
+        self.identities: dict[str, Identity] = {}
+        self._lit = False
+        self._open = False
+        self._lock: FileLock | None = None
+        self._handlers: dict[int, Any] = {}
+
+    @classmethod
+    def open(
+        cls,
+        source: str | Path,
+        *,
+        seed: int | None = None,
+        chip_seed: int | None = None,
+        imports: Sequence[str] = (),
+    ) -> Self:
+        """Open the bench of a file or a built-in name.
+
+        Connects everything (in parallel where a device can block), checks identities, wires the
+        chips. Changes no output. ``seed`` and ``chip_seed`` reach simulated plants only.
+
+        Raises ConfigError before anything is touched where the file is wrong or another process
+        has the bench; ConnectionLost with every failure in one tree where boxes do not answer.
+        """
+        for module in imports:
+            registry.import_module(module)
+        found = read_source(source)
+        bench = cls(found, parse(found))
+        bench._take_lock()
+        try:
+            bench._build(seed, chip_seed)
+            bench._connect()
+            bench._wire()
+        except BaseException:
+            bench.close()
+            raise
+        return bench
+
+    # -- what users call ------------------------------------------------------------------------
+
+    def chip(self, name: str | None = None) -> MatrixChip:
+        """The chip called ``name``, or the only one."""
+        if name is None and len(self.chips) == 1:
+            return next(iter(self.chips.values()))
+        if name is None or name not in self.chips:
+            what = "which chip?" if name is None else f"no chip {name!r}:"
+            raise ConfigError(
+                f"{what} bench {self.name} has {', '.join(self.chips) or 'no chips'}"
+            )
+        return self.chips[name]
+
+    def device(self, name: str) -> Device:
+        """The device called ``name``."""
+        if name not in self.devices:
+            raise ConfigError(
+                f"no device {name!r}: bench {self.name} has {', '.join(self.devices)}"
+            )
+        return self.devices[name]
+
+    def light_on(self) -> None:
+        """Temperatures first, then the lasers at their set power; nothing where light is on."""
+        if self._lit and all(d.emission() for d in self._of(Laser)):
+            return
+        for controller in self._of(TemperatureController):
+            deadline = self.clock.now() + STABLE_TIMEOUT
+            while not controller.stable():
+                if self.clock.now() > deadline:
+                    raise DeviceError(
+                        f"{controller.name} did not settle within {STABLE_TIMEOUT:g} s (it is at "
+                        f"{controller.temperature():.3f} degC); light stays off"
+                    )
+                self.clock.sleep(1.0)
+        for laser in self._of(Laser):
+            laser.set_emission(True)
+        self._lit = True
+
+    def interruptions(self) -> AbstractContextManager[Interruptions]:
+        """Within: the first Ctrl-C only asks (``requested``), a second raises at once."""
+        return soft_interrupt()
+
+    def safe_state(self) -> None:
+        """Light off, heaters ramped to zero, outputs off, in the order of ``[safety]``.
+
+        Every step is tried even where another fails; failures are reported together.
+        """
+        failures = []
+        self._lit = False
+        with deferred(), self.gate.making_safe():
+            for step in self._safe_steps():
+                try:
+                    step()
+                except Exception as error:  # noqa: BLE001 - collected and raised below
+                    failures.append(error)
+        if failures:
+            raise DeviceError(
+                f"bench {self.name} may not be safe: {len(failures)} steps failed\n"
+                + "\n".join(f"  {error}" for error in failures)
+                + "\nSwitch the laser and the heater supply off by hand."
+            )
+
+    def close(self) -> None:
+        """Make safe, disconnect, release. Safe to call twice."""
+        atexit.unregister(self.close)
+        try:
+            with deferred():
+                if self._open:
+                    self._open = False
+                    try:
+                        self.safe_state()
+                    finally:
+                        for device in self.devices.values():
+                            device.close()
+                        for connection in self.connections.values():
+                            connection.close()
+        finally:
+            put_back(self._handlers)
+            self._handlers = {}
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
+
+    @property
+    def exact_resume(self) -> bool:
+        """Whether the whole state can be saved: every connection is a plant."""
+        return bool(self.connections) and all(
+            isinstance(c, Snapshotable) for c in self.connections.values()
+        )
+
+    def snapshot(self) -> Snapshot:
+        """State of plants, gate and chips; ConfigError where a connection cannot be saved."""
+        if not self.exact_resume:
+            raise ConfigError(f"bench {self.name} ({self.backend}) cannot be saved exactly")
+        return {
+            "connections": {
+                name: c.snapshot()
+                for name, c in self.connections.items()
+                if isinstance(c, Snapshotable)
+            },
+            "gate": self.gate.snapshot(),
+            "chips": {name: chip.snapshot() for name, chip in self.chips.items()},
+            "lit": self._lit,
+            "ranges": {
+                name: d.range for name, d in self.devices.items() if hasattr(d, "range")
+            },
+        }
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Take up ``snapshot`` of the same bench, bit for bit."""
+        for name, connection in self.connections.items():
+            if isinstance(connection, Snapshotable):
+                connection.restore(snapshot["connections"][name])
+        for name, index in snapshot["ranges"].items():
+            self.devices[name].range = index  # type: ignore[attr-defined]
+        self.gate.restore(snapshot["gate"])
+        for name, chip in self.chips.items():
+            chip.restore(snapshot["chips"][name])
+        self._lit = snapshot["lit"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Bench {self.name} ({self.backend}): {', '.join(self.devices)}>"
+
+    # -- opening ---------------------------------------------------------------------------------
+
+    @property
+    def _where(self) -> str:
+        return str(self.path or f"bench {self.name}")
+
+    def _take_lock(self) -> None:
+        if self.path is None:
+            return
+        lock = FileLock(self.path.resolve().with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ConfigError(
+                f"{self._where} is in use by another process (its lock is {lock.lock_file})"
+            ) from None
+        except OSError as error:
+            raise ConfigError(f"cannot lock {self._where}: {error}") from None
+        self._lock = lock
+
+    def _build(self, seed: int | None, chip_seed: int | None) -> None:
+        changes = {
+            name: value
+            for name, value in (("noise_seed", seed), ("chip_seed", chip_seed))
+            if value is not None
+        }
+        for name, frame in self.file.connections.items():
+            transport = registry.load("hilonn.transports", frame.transport)
+            key = f"connections.{name}"
+            own = options(frame, transport.options, self._where, key, changes)
+            connection = transport.build(name, own)
+            self.connections[name] = connection
+            if isinstance(connection, ClockSource):
+                self.clock = connection.clock
+        safety = self.file.safety
+        self.gate = SafetyGate(
+            self.clock,
+            total_power=safety.total_power,
+            read_back_tolerance=safety.read_back_tolerance,
+        )
+        for name, device_frame in self.file.devices.items():
+            driver = registry.load("hilonn.devices", device_frame.driver)
+            key = f"devices.{name}"
+            own = options(device_frame, driver.options, self._where, key, {})
+            wire = device_frame.connection
+            device = driver.build(name, own, None if wire is None else self.connections[wire])
+            limits = device_frame.limits.model_dump(exclude_none=True)
+            if limits and not isinstance(device, Bank):
+                raise ConfigError(f"{self._where}: {key}.limits: {name} has no channels to limit")
+            try:
+                self.gate.guard(device, limits)
+            except HilonnError as error:
+                raise ConfigError(f"{self._where}: {key}: {error}") from None
+            self.devices[name] = device
+        for lock in safety.interlocks:
+            self.gate.watch(self._interlock(lock))
+        self.gate.on_trip = self.safe_state
+
+    def _interlock(self, section: InterlockSection) -> Interlock:
+        device = self.devices[section.device]
+        try:
+            read = interlock_reader(device, section.quantity)
+        except HilonnError as error:
+            raise ConfigError(f"{self._where}: safety.interlocks: {error}") from None
+        return Interlock(
+            f"{section.device}.{section.quantity}",
+            read,
+            section.low,
+            section.high,
+            section.low if section.resume_low is None else section.resume_low,
+            section.high if section.resume_high is None else section.resume_high,
+        )
+
+    def _connect(self) -> None:
+        self._open = True
+        atexit.register(self.close)
+        self._handlers = exit_on_termination()
+        failures: dict[str, Exception] = {}
+
+        def attempt(name: str, action: Callable[[], Any]) -> None:
+            try:
+                action()
+            except Exception as error:  # noqa: BLE001 - reported together below
+                failures[name] = error
+
+        for name, connection in self.connections.items():
+            attempt(f"connections.{name}", connection.open)
+        if not failures:
+            waiting = [d for d in self.devices.values() if not d.nonblocking]
+            for device in self.devices.values():
+                if device.nonblocking:
+                    attempt(f"devices.{device.name}", device.open)
+            if waiting:
+                with ThreadPoolExecutor(len(waiting)) as pool:
+                    for device in waiting:
+                        pool.submit(attempt, f"devices.{device.name}", device.open)
+        for name, device in self.devices.items():
+            if device.is_open:
+                attempt(f"devices.{name}", lambda n=name, d=device: self._identify(n, d))
+        if failures:
+            raise ConnectionLost(
+                f"bench {self.name}: {len(failures)} of {len(self.devices)} devices did not open\n"
+                + "\n".join(
+                    f"  {name}: {type(error).__name__}: {error}"
+                    for name, error in sorted(failures.items())
+                )
+            )
+
+    def _identify(self, name: str, device: Device) -> None:
+        identity = device.identity()
+        self.identities[name] = identity
+        for key, wanted in self.file.devices[name].identity.items():
+            answered = getattr(identity, key)
+            if answered != wanted:
+                raise ConfigError(
+                    f"the bench file expects {key} {wanted!r}, the box answers {answered!r} "
+                    f"({identity}): is it plugged into another socket?"
+                )
+
+    def _wire(self) -> None:
+        timing = Timing(self.file.timing.sample_period, trigger=self.file.timing.trigger)
+        for name, frame in self.file.chips.items():
+            kind = registry.load("hilonn.chips", frame.architecture)
+            key = f"chips.{name}"
+            own = options(frame, kind.options, self._where, key, {})
+            wiring = {
+                role: self._wire_of(f"{key}.wiring.{role}", text)
+                for role, text in frame.wiring.items()
+            }
+            chip = kind.build(name, own, wiring, self._records(name, frame), self.clock, timing)
+            chip.bench = self
+            self.chips[name] = chip
+
+    def _wire_of(self, key: str, text: str | list[str]) -> Wire:
+        device: Device | None = None
+        channels = []
+        for part in [text] if isinstance(text, str) else text:
+            name, wanted = parse_wire(part, f"{self._where}: {key}")
+            if name not in self.devices:
+                raise ConfigError(
+                    f"{self._where}: {key} = {part!r}: no device {name!r}; there are "
+                    f"{', '.join(self.devices)}"
+                )
+            if device is not None and self.devices[name] is not device:
+                raise ConfigError(
+                    f"{self._where}: {key}: all channels of one role lie on one device (a `bank` "
+                    f"joins several); {device.name} and {name} are named"
+                )
+            device = self.devices[name]
+            count = device.channels if isinstance(device, Bank) else 1
+            chosen = np.arange(count) if wanted is None else wanted
+            if chosen[-1] >= count:
+                raise ConfigError(
+                    f"{self._where}: {key} = {part!r}: {name} has channels 0 .. {count - 1}"
+                )
+            channels.append(chosen)
+        if device is None:
+            raise ConfigError(f"{self._where}: {key} is empty")
+        joined = np.concatenate(channels)
+        if len(np.unique(joined)) != len(joined):
+            raise ConfigError(f"{self._where}: {key} names a channel twice")
+        return Wire(device, joined)
+
+    def _records(self, name: str, frame: ChipFrame) -> Records:
+        if not frame.record.startswith("connection:"):
+            folder = Path() if self.path is None else self.path.parent
+            raise SystemExit(1)
+        source = frame.record.removeprefix("connection:")
+        connection = self.connections.get(source)
+        if not isinstance(connection, RecordSource):
+            raise ConfigError(
+                f"{self._where}: chips.{name}.record = {frame.record!r}: {source!r} is no "
+                "connection that hands out records; name a record's JSON file"
+            )
+        return connection.records(name)
+
+    # -- being safe --------------------------------------------------------------------------------
+
+    def _of(self, kind: type[D]) -> Iterator[D]:
+        return (d for d in self.devices.values() if isinstance(d, kind))
+
+    def _safe_steps(self) -> Iterator[Callable[[], None]]:
+        """Light first, whatever the order says of the rest: heat without light hurts nothing."""
+        named = [self.devices[n] for n in self.file.safety.order]
+        rest = [d for d in self.devices.values() if d not in named]
+        rank = {Laser: 0, Modulators: 1}
+        rest.sort(key=lambda d: min([rank[k] for k in rank if isinstance(d, k)], default=2))
+        for device in (*named, *rest):
+            if not device.is_open:
+                continue
+            if isinstance(device, Actuators):
+                yield lambda d=device: self.gate.ramp(d, np.clip(0.0, d._low, d._high))
+            yield device.safe_state
+
+

@@ -1,0 +1,190 @@
+"""Bench files: the frame first, then each named driver's own section."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hilonn import registry
+from hilonn.config_errors import describe_validation_error
+from hilonn.errors import ConfigError
+from hilonn.typing import IntArray
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limits(_Section):
+    """Limits of every channel of one device, in its unit; the stricter of these and its own hold.
+    ``resistance`` (ohm) turns drives into the power that ``max_power`` and the total refer to."""
+
+    low: float | None = None
+    high: float | None = None
+    current: Annotated[float, Field(gt=0)] | None = None
+    max_power: Annotated[float, Field(gt=0)] | None = None
+    resistance: Annotated[float, Field(gt=0)] | None = None
+    slew_rate: Annotated[float, Field(gt=0)] | None = None
+
+
+class DeviceFrame(BaseModel):
+    """What every ``[devices.NAME]`` has; the rest belongs to its driver."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    driver: str
+    connection: str | None = None
+    limits: Limits = Limits()
+    identity: dict[Literal["vendor", "model", "serial"], str] = {}
+
+
+class ConnectionFrame(BaseModel):
+    """What every ``[connections.NAME]`` has; the rest belongs to its transport."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    transport: str
+
+
+class ChipFrame(BaseModel):
+    """What every ``[chips.NAME]`` has; the rest belongs to its architecture."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    architecture: str
+    record: str
+    wiring: dict[str, str | list[str]]
+
+
+class InterlockSection(_Section):
+    """``[[safety.interlocks]]``: trips outside low .. high, lets go inside resume_low .. resume_high."""
+
+    device: str
+    quantity: Literal["temperature", "stable", "power", "emission"]
+    low: float = -np.inf
+    high: float = np.inf
+    resume_low: float | None = None
+    resume_high: float | None = None
+
+
+class SafetySection(_Section):
+    """``order``: devices in the order in which they are made safe; those not named come last."""
+
+    total_power: Annotated[float, Field(gt=0)] = np.inf
+    order: list[str] = []
+    on_connection_lost: Literal["wait", "stop"] = "stop"
+    read_back_tolerance: Annotated[float, Field(gt=0)] | None = None
+    interlocks: list[InterlockSection] = []
+
+
+class TimingSection(_Section):
+    """``trigger``: the device that starts a play, or "internal"; ``sample_period`` in s."""
+
+    trigger: str = "internal"
+    sample_period: Annotated[float, Field(gt=0)] = 1e-5
+
+
+class BenchFile(_Section):
+    """The frame of a bench file."""
+
+    backend: str
+    connections: dict[str, ConnectionFrame] = {}
+    devices: Annotated[dict[str, DeviceFrame], Field(min_length=1)]
+    chips: dict[str, ChipFrame] = {}
+    safety: SafetySection = SafetySection()
+    timing: TimingSection = TimingSection()
+
+
+@dataclass(frozen=True, slots=True)
+class BenchSource:
+    """A bench file's text and where it came from. ``path`` is None for a built-in one."""
+
+    name: str
+    text: str
+    path: Path | None
+
+
+def read_source(source: str | Path) -> BenchSource:
+    """A built-in bench by name, or a TOML file."""
+    text = str(source)
+    for prefix in ("twin:", "replay:"):
+        if text.startswith(prefix):
+            raise ConfigError(f"{text}: {prefix}FOLDER benches are not in this version of hilonn")
+    known = registry.names("hilonn.benches")
+    if text in known:
+        return BenchSource(text, registry.load("hilonn.benches", text)(), None)
+    path = Path(source)
+    if path.suffix != ".toml" and not path.exists():
+        raise ConfigError(
+            f"no bench {text!r}: built in are {', '.join(known)}; anything else is the path of a "
+            "TOML file"
+        )
+    try:
+        return BenchSource(path.stem, path.read_text("utf-8"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the bench file {path}: {error}") from None
+
+
+def parse(source: BenchSource) -> BenchFile:
+    """The frame, with every cross reference checked."""
+    where = str(source.path or f"bench {source.name}")
+    try:
+        raw = tomllib.loads(source.text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: not valid TOML: {error}") from None
+    try:
+        file = BenchFile.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(describe_validation_error(error, where, BenchFile)) from None
+    for name, device in file.devices.items():
+        if device.connection is not None and device.connection not in file.connections:
+            raise ConfigError(
+                f"{where}: devices.{name}.connection = {device.connection!r} is no connection of "
+                f"this file; there are {', '.join(file.connections) or 'none'}"
+            )
+    named = [("safety.order", n) for n in file.safety.order]
+    named += [("safety.interlocks", lock.device) for lock in file.safety.interlocks]
+    if file.timing.trigger != "internal":
+        named.append(("timing.trigger", file.timing.trigger))
+    for key, name in named:
+        if name not in file.devices:
+            raise ConfigError(
+                f"{where}: {key} names {name!r}, which is no device of this file; there are "
+                f"{', '.join(file.devices)}"
+            )
+    return file
+
+
+def options(
+    frame: BaseModel, model: type[BaseModel], where: str, key: str, changes: dict[str, Any]
+) -> BaseModel:
+    """The driver's own part of a section, validated by the driver's model."""
+    own = dict(frame.model_extra or {})
+    own |= {name: value for name, value in changes.items() if name in model.model_fields}
+    try:
+        return model.model_validate(own)
+    except ValidationError as error:
+        raise ConfigError(describe_validation_error(error, where, model, key)) from None
+
+
+_WIRE = re.compile(r"(?P<device>[^:\s]+)(:(?P<first>\d+)(-(?P<last>\d+))?)?")
+
+
+def parse_wire(text: str, where: str) -> tuple[str, IntArray | None]:
+    """"heaters", "heaters:528" or "heaters:0-527" -> device and channels (None: all)."""
+    found = _WIRE.fullmatch(text.strip())
+    if found is None:
+        raise ConfigError(
+            f"{where} = {text!r}: write DEVICE, DEVICE:CHANNEL or DEVICE:FIRST-LAST (channels "
+            "count from 0)"
+        )
+    if found["first"] is None:
+        return found["device"], None
+    first = int(found["first"])
+    last = first if found["last"] is None else int(found["last"])
+    if last < first:
+        raise ConfigError(f"{where} = {text!r}: the last channel lies before the first")
+    return found["device"], np.arange(first, last + 1)

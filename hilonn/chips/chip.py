@@ -1,0 +1,124 @@
+"""What a chip must do, and what a chip that multiplies by a matrix does on top."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from hilonn.clock import Clock
+from hilonn.records import Records
+from hilonn.typing import FloatArray, Snapshot
+
+Readout = Literal["power", "balanced", "homodyne"]
+MOVED = 0.5
+"""A phase that moves by more than this (rad) counts as moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One programming: what is written to the phase shifters, and what it stands for.
+
+    ``drive`` (heaters,) in the device's unit, the local oscillator's not included;
+    ``self_phase`` (heaters,) rad, each heater's own part; measured values are multiplied by
+    ``scale``; ``shape`` (outputs, inputs) of the matrix; ``left``, ``right`` the singular vectors
+    that a later programming stays near to; ``moved``: heaters whose phase moved by over 0.5 rad.
+    """
+
+    drive: FloatArray
+    self_phase: FloatArray
+    scale: float
+    shape: tuple[int, int]
+    left: np.ndarray
+    right: np.ndarray
+    moved: int
+
+    def pack(self) -> Snapshot:
+        """For a checkpoint."""
+        return {name: getattr(self, name) for name in self.__slots__} | {"shape": list(self.shape)}
+
+    @classmethod
+    def unpack(cls, snapshot: Snapshot) -> Settings:
+        """The inverse of ``pack``."""
+        return cls(**{**snapshot, "shape": tuple(snapshot["shape"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """``inputs`` (samples, n) in units of the full-scale amplitude, each in [-1, 1].
+
+    ``range``: index of the detectors' range; None lets the chip choose and retake.
+    ``quadrature`` "both" (homodyne only) gives complex values at twice the plays.
+    """
+
+    inputs: FloatArray
+    readout: Readout
+    range: int | None = None
+    averages: int = 1
+    quadrature: Literal["in_phase", "both"] = "in_phase"
+
+
+@dataclass(frozen=True, slots=True)
+class ChipReadings:
+    """``values`` (samples, outputs): estimates of ``inputs @ matrix.T``, or of its square for
+    power. ``saturated``: some reading stands at its range's end; ``seconds`` of the bench's clock;
+    ``locked``: whether the local oscillator was in lock."""
+
+    values: np.ndarray
+    saturated: bool
+    clipped_fraction: float
+    range: int
+    seconds: float
+    locked: bool
+
+
+@dataclass
+class ChipStatistics:
+    """What a chip counts."""
+
+    runs: int = 0
+    programmings: int = 0
+    baselines: int = 0
+    moved: int = 0
+
+
+class Chip(ABC):
+    """Anything that turns settings and a batch into readings."""
+
+    id: str
+    architecture: str
+    clock: Clock
+    records: Records
+    readouts: frozenset[Readout]
+    bench: Any = None
+    """The bench that opened the chip, if any."""
+
+    @abstractmethod
+    def run(self, settings: Settings, batch: Batch) -> ChipReadings:
+        """Program if needed, wait what is left of settling, play the batch, read."""
+
+
+class MatrixChip(Chip):
+    """A chip that multiplies by a programmed matrix of at most (``outputs``, ``inputs``)."""
+
+    inputs: int
+    outputs: int
+    ranges: int
+    signed_readout: Readout | None
+
+    @abstractmethod
+    def compile(
+        self, matrices: FloatArray, near: Sequence[Settings | None]
+    ) -> list[Settings]:
+        """Settings for each of ``matrices`` (k, m, n), each nearest to its ``near``. No I/O."""
+
+    @abstractmethod
+    def snapshot(self) -> Snapshot:
+        """What later readings depend on and no device holds."""
+
+    @abstractmethod
+    def restore(self, snapshot: Snapshot) -> None:
+        """The inverse of ``snapshot``."""

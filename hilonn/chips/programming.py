@@ -1,0 +1,130 @@
+"""From wanted phases to heater drives: crosstalk, 2 pi branches, masks, the drive's range."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array
+
+from hilonn.chips.crosstalk import stencil
+from hilonn.errors import CalibrationError
+from hilonn.records import ChipRecord
+from hilonn.transfer import power_of_phase, voltage_of_power
+from hilonn.typing import BoolArray, FloatArray, IntArray
+
+TOLERANCE = 1e-4
+"""rad: what the fixed point of the crosstalk may leave."""
+ITERATIONS = 12
+TWO_PI = 2.0 * np.pi
+
+
+@dataclass(frozen=True)
+class Heaters:
+    """What a record knows of ``n`` heaters, ready for programming."""
+
+    offset: FloatArray
+    power_per_pi: FloatArray
+    resistance: FloatArray
+    rise: FloatArray
+    usable: BoolArray
+    crosstalk: csr_array
+    largest: FloatArray
+    """Largest own phase (rad) within the drive's range."""
+
+    @classmethod
+    def of(cls, record: ChipRecord, layout: FloatArray, high: FloatArray) -> Heaters:
+        """``high`` (n,): the largest drive (V) of each heater."""
+        n = len(layout)
+        resistance = record.value("heater_resistance")[:n]
+        rise = record.value("heater_resistance_rise")[:n]
+        power_per_pi = record.value("heater_power_per_pi")[:n]
+        # P(V) of the record's own curve, then the phase it stands for.
+        v2 = np.square(high)
+        power = 2.0 * v2 / (resistance + np.sqrt(resistance * (resistance + 4.0 * rise * v2)))
+        largest = np.pi * power / power_per_pi
+        usable = record.accepted("heater_phase_offset")[:n] & record.accepted(
+            "heater_power_per_pi"
+        )[:n]
+        short = np.flatnonzero(usable & (largest < TWO_PI))
+        if short.size:
+            raise CalibrationError(
+                f"heater {short[0]} of {record.chip} reaches {largest[short[0]]:.2f} rad at its "
+                f"limit of {high[short[0]]:.2f} V ({short.size} heaters fall short of 2 pi): raise "
+                "the limit in the bench file, or mask the channel in the record"
+            )
+        return cls(
+            record.value("heater_phase_offset")[:n],
+            power_per_pi,
+            resistance,
+            rise,
+            usable,
+            stencil(record.value("crosstalk_kernel"), layout),
+            largest,
+        )
+
+    def self_phases(self, wanted: FloatArray, near: FloatArray | None) -> FloatArray:
+        """Own phases q (k, n) >= 0 with q + C q = wanted - offset (mod 2 pi).
+
+        ``near`` (k, n), NaN where there is none: of the branches in range, the nearest to it;
+        otherwise the least power. CalibrationError where crosstalk does not converge.
+        """
+        target = wanted - self.offset
+        guess = np.full(target.shape, np.pi) if near is None else np.nan_to_num(near, nan=np.pi)
+        q = np.mod(target - self._spread(guess), TWO_PI)
+        if near is not None:
+            q = self._nearest(q, near)
+        for _ in range(ITERATIONS):
+            q[:, ~self.usable] = 0.0
+            error = target - self._spread(q) - q
+            error -= TWO_PI * np.round(error / TWO_PI)
+            error[:, ~self.usable] = 0.0
+            q = q + error
+            q += TWO_PI * (q < 0.0)
+            q -= TWO_PI * (q > self.largest)
+            if np.abs(error).max(initial=0.0) < TOLERANCE:
+                return q
+        raise CalibrationError(
+            f"crosstalk does not converge: {np.abs(error).max():.2e} rad are left after "
+            f"{ITERATIONS} rounds; the record's crosstalk_kernel is too strong to be inverted"
+        )
+
+    def drives(self, q: FloatArray) -> FloatArray:
+        """Voltages (k, n) for own phases."""
+        return voltage_of_power(power_of_phase(q, self.power_per_pi), self.resistance, self.rise)
+
+    def _spread(self, q: FloatArray) -> FloatArray:
+        return np.asarray((self.crosstalk @ q.T).T)
+
+    def _nearest(self, q: FloatArray, near: FloatArray) -> FloatArray:
+        known = np.isfinite(near)
+        branch = TWO_PI * np.round(np.where(known, near - q, 0.0) / TWO_PI)
+        moved = q + branch
+        fits = (moved >= 0.0) & (moved <= self.largest)
+        return np.where(fits, moved, q)
+
+
+def match_singular_vectors(
+    left: FloatArray, right: FloatArray, left_near: FloatArray, right_near: FloatArray
+) -> tuple[IntArray, FloatArray]:
+    """Order and signs that bring singular vectors nearest to the last ones.
+
+    Columns of ``left``, rows of ``right`` (ports, ports). Use ``left[:, order] * signs`` and
+    ``right[order] * signs[:, None]``: the product of the two is the same matrix.
+    """
+    overlap = left_near.T @ left + right_near @ right.T
+    rows = np.arange(len(overlap))
+    order: IntArray = np.abs(overlap).argmax(axis=1)
+    if len(np.unique(order)) < len(order):
+        order = linear_sum_assignment(-np.abs(overlap))[1]
+    signs = np.where(overlap[rows, order] < 0.0, -1.0, 1.0)
+    return order, signs
+
+
+def near_phases(near: Sequence[FloatArray | None], heaters: int) -> FloatArray | None:
+    """Own phases to stay near to (k, heaters), NaN rows where there are none."""
+    if all(n is None for n in near):
+        return None
+    return np.stack([np.full(heaters, np.nan) if n is None else n for n in near])

@@ -1,0 +1,182 @@
+"""What is known of one chip and of one box: values with uncertainty, date and acceptance."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from hilonn.errors import CalibrationError
+from hilonn.typing import BoolArray, FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """``value`` with ``uncertainty`` (one standard deviation) and what was ``accepted``."""
+
+    value: np.ndarray
+    uncertainty: FloatArray
+    accepted: BoolArray
+
+    @classmethod
+    def of(cls, value: Any, uncertainty: Any = 0.0, accepted: Any = True) -> Quantity:
+        array = np.asarray(value)
+        return cls(
+            array,
+            np.array(np.broadcast_to(np.asarray(uncertainty, float), array.shape)),
+            np.array(np.broadcast_to(np.asarray(accepted, bool), array.shape)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(ABC):
+    """What chip and instrument records share. Dates are ISO 8601, UTC."""
+
+    created: str
+    source: str
+    quantities: Mapping[str, Quantity]
+    expires: str | None = None
+
+    @abstractmethod
+    def head(self) -> dict[str, Any]:
+        """What the record is of, and where it comes from."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str: ...
+
+    def value(self, name: str) -> np.ndarray:
+        """The array called ``name``; CalibrationError where the record lacks it."""
+        if name not in self.quantities:
+            raise CalibrationError(
+                f"the record of {self.title} has no {name!r}; it has "
+                f"{', '.join(sorted(self.quantities))}"
+            )
+        return self.quantities[name].value
+
+    def accepted(self, name: str) -> BoolArray:
+        self.value(name)
+        return self.quantities[name].accepted
+
+    def age(self, now: datetime | None = None) -> float:
+        """Seconds since it was made."""
+        moment = now or datetime.now(UTC)
+        return (moment - datetime.fromisoformat(self.created)).total_seconds()
+
+    def expired(self, now: datetime | None = None) -> bool:
+        moment = now or datetime.now(UTC)
+        return self.expires is not None and moment > datetime.fromisoformat(self.expires)
+
+    def hash(self) -> str:
+        """sha256 over everything that the record says, its date excepted."""
+        digest = hashlib.sha256(json.dumps(self.head(), sort_keys=True).encode())
+        for name in sorted(self.quantities):
+            q = self.quantities[name]
+            for part in (q.value, q.uncertainty, q.accepted):
+                digest.update(f"{name} {part.dtype.str} {part.shape}".encode())
+                digest.update(np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """JSON at ``path``, arrays in an .npz beside it; each written whole."""
+        arrays = {}
+        for name, q in self.quantities.items():
+            arrays |= {f"{name}.value": q.value, f"{name}.uncertainty": q.uncertainty,
+                       f"{name}.accepted": q.accepted}
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        data = buffer.getvalue()
+        head = self.head() | {
+            "created": self.created,
+            "source": self.source,
+            "expires": self.expires,
+            "quantities": sorted(self.quantities),
+            "arrays": path.with_suffix(".npz").name,
+            "arrays_sha256": hashlib.sha256(data).hexdigest(),
+            "format": 1,
+        }
+        _write_whole(path.with_suffix(".npz"), data)
+        _write_whole(path, (json.dumps(head, indent=2) + "\n").encode())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipRecord(Record):
+    """One chip, whatever boxes it hangs on. Quantities: see docs/reference/records.md."""
+
+    chip: str
+    architecture: str
+    ports: int
+    temperature: float
+    wavelength: float
+
+    @property
+    def title(self) -> str:
+        return f"chip {self.chip}"
+
+    def head(self) -> dict[str, Any]:
+        return {
+            "kind": "chip",
+            "chip": self.chip,
+            "architecture": self.architecture,
+            "ports": self.ports,
+            "temperature": self.temperature,
+            "wavelength": self.wavelength,
+            "source": self.source,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstrumentRecord(Record):
+    """One box, by its serial number."""
+
+    serial: str
+    kind: Literal["modulators", "photodetectors"]
+
+    @property
+    def title(self) -> str:
+        return f"{self.kind} {self.serial}"
+
+    def head(self) -> dict[str, Any]:
+        return {
+            "kind": "instrument",
+            "serial": self.serial,
+            "instrument": self.kind,
+            "source": self.source,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """All that a chip's programming needs: the chip's record and its boxes'."""
+
+    chip: ChipRecord
+    modulators: InstrumentRecord
+    photodetectors: InstrumentRecord
+
+    def hash(self) -> str:
+        parts = (self.chip.hash(), self.modulators.hash(), self.photodetectors.hash())
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def load_records(path: Path) -> Records:
+    """A chip's records from ``path``, a JSON file that names those of its boxes.
+
+    Raises CalibrationError naming the file and what is wrong with it.
+    """
+    head = _read_head(path)
+    boxes = head.get("instruments")
+    if not isinstance(boxes, dict) or set(boxes) != {"modulators", "photodetectors"}:
+        raise CalibrationError(f"{path}: `instruments` must name the modulators' and photodetectors' files")
+    return Records(
+        load_chip_record(path),
+        load_instrument_record(path.parent / boxes["modulators"]),
+        load_instrument_record(path.parent / boxes["photodetectors"]),
+    )

@@ -1,0 +1,315 @@
+"""The gate that every write passes: one object a bench. It refuses; it never clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from hilonn.clock import Clock
+from hilonn.devices import Actuators, Bank, ChannelSpec, Device, Laser, Modulators, TemperatureController
+from hilonn.errors import LimitError
+from hilonn.typing import FloatArray, Snapshot
+
+RAMP_STEPS = 20
+"""Steps of a ramp of a device that states no slew rate: what a bench's closing uses."""
+LIMITS = ("low", "high", "current", "max_power", "resistance", "slew_rate")
+
+
+@dataclass(frozen=True, slots=True)
+class Interlock:
+    """Watches ``read()``; trips outside ``low`` .. ``high``, and lets go again only inside
+    ``resume_low`` .. ``resume_high``, which lie within them."""
+
+    name: str
+    read: Callable[[], float]
+    low: float = -np.inf
+    high: float = np.inf
+    resume_low: float = -np.inf
+    resume_high: float = np.inf
+
+
+@dataclass
+class _Bank:
+    """Limits of one bank as arrays (channels,), and what it holds."""
+
+    low: FloatArray
+    high: FloatArray
+    current: FloatArray
+    max_power: FloatArray
+    slew: FloatArray
+    resistance: FloatArray | None
+    last: FloatArray | None = None
+    since: float = 0.0
+    power: float = 0.0
+    bounded: bool = True
+
+
+class SafetyGate:
+    """Limits a channel, total heater power, slew rate, read-back, interlocks; counts generations.
+
+    ``generation`` rises whenever a device's state may not be what was last written (a trip, a
+    reconnect, a failed write), so that whoever believed a chip to be programmed can tell.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        total_power: float = np.inf,
+        read_back_tolerance: float | None = None,
+    ) -> None:
+        self._clock = clock
+        self._total_power = total_power
+        self._tolerance = read_back_tolerance
+        self._banks: dict[str, _Bank] = {}
+        self._interlocks: list[Interlock] = []
+        self._tripped: str | None = None
+        self._releasing = 0
+        self.generation = 0
+        self.on_trip: Callable[[], None] = lambda: None
+
+    # -- setting up ---------------------------------------------------------------------------
+
+    def guard(self, device: Device, limits: Mapping[str, float] | None = None) -> None:
+        """Put ``device`` behind this gate. The stricter of its own limits and ``limits`` holds."""
+        if isinstance(device, Bank):
+            self._banks[device.name] = _bounds(device.spec, device.channels, limits or {})
+        device.gate = self
+
+    def watch(self, interlock: Interlock) -> None:
+        """Check ``interlock`` before every write that adds light or heat."""
+        self._interlocks.append(interlock)
+
+    # -- the Gate protocol ----------------------------------------------------------------------
+
+    def admit(self, device: Device, verb: str, value: FloatArray) -> None:
+        """LimitError, with nothing written, if ``device.verb(value)`` may not happen."""
+        if self._releasing == 0:
+            self.check_interlocks()
+        if verb == "write" and isinstance(device, Actuators):
+            self._admit_write(device, value)
+        elif verb == "load" and isinstance(device, Modulators):
+            bank = self._banks[device.name]
+            self._inside(device, verb, value, bank.low, bank.high, "limit")
+
+    def accepted(self, device: Device, verb: str, value: FloatArray) -> None:
+        """Remember what ``device`` holds now."""
+        bank = self._banks.get(device.name)
+        if bank is None:
+            return
+        if verb == "safe_state":
+            bank.last = np.zeros_like(bank.low) if isinstance(device, Actuators) else None
+            bank.power = 0.0
+            bank.since = self._clock.now()
+            self.generation += 1
+        elif verb == "write":
+            bank.last = value.copy()
+            bank.since = self._clock.now()
+            if bank.resistance is not None:
+                bank.power = float((value * value / bank.resistance).sum())
+            if self._tolerance is not None and isinstance(device, Actuators):
+                self._read_back(device, value)
+
+    def unknown(self, device: Device, verb: str) -> None:
+        """Nothing is believed of ``device`` any more."""
+        self.generation += 1
+        bank = self._banks.get(device.name)
+        if bank is not None:
+            bank.last = None
+
+    # -- what a bench and a chip use --------------------------------------------------------------
+
+    def last(self, device: Device) -> FloatArray | None:
+        """The last accepted drive (channels,), None where it is not known."""
+        bank = self._banks.get(device.name)
+        return None if bank is None or bank.last is None else bank.last.copy()
+
+    def reconnected(self, device: Device) -> None:
+        """The link to ``device`` was lost and is back: its state is not known."""
+        self.unknown(device, "open")
+
+    def ramp(self, device: Actuators, target: FloatArray) -> None:
+        """Bring ``device`` to ``target`` (channels,) no faster than its slew rate, on the clock."""
+        target = device.check_drive(target, "ramp", (device.channels,))
+        bank = self._banks[device.name]
+        start = bank.last
+        if start is None:
+            start = device.read_back()
+            bank.last, bank.since = start.copy(), self._clock.now()
+        step = np.abs(target - start)
+        finite = np.isfinite(bank.slew)
+        duration = float((step[finite] / bank.slew[finite]).max(initial=0.0))
+        steps = RAMP_STEPS if step.max(initial=0.0) > 0 else 1
+        for k in range(1, steps + 1):
+            # A hair longer than the limit asks, so that rounding never makes a step too fast.
+            self._clock.sleep(duration / steps * (1 + 1e-9) + 1e-12)
+            device.write(start + (target - start) * (k / steps))
+
+    @contextmanager
+    def making_safe(self) -> Iterator[None]:
+        """Interlocks do not stand in the way of a safe state."""
+        self._releasing += 1
+        try:
+            yield
+        finally:
+            self._releasing -= 1
+
+    def check_interlocks(self) -> None:
+        """LimitError while an interlock is tripped; the first trip makes the bench safe."""
+        if not self._interlocks:
+            return
+        for interlock in self._interlocks:
+            value = interlock.read()
+            if self._tripped == interlock.name:
+                if interlock.resume_low <= value <= interlock.resume_high:
+                    self._tripped = None
+                    continue
+                raise LimitError(
+                    f"interlock {interlock.name} is tripped: {value:g} is not yet within "
+                    f"{interlock.resume_low:g} .. {interlock.resume_high:g}; nothing was written"
+                )
+            if not interlock.low <= value <= interlock.high:
+                self._tripped = interlock.name
+                self.generation += 1
+                self.on_trip()
+                raise LimitError(
+                    f"interlock {interlock.name} tripped: {value:g} is outside "
+                    f"{interlock.low:g} .. {interlock.high:g}; the bench was made safe. It lets go "
+                    f"within {interlock.resume_low:g} .. {interlock.resume_high:g}"
+                )
+
+    def snapshot(self) -> Snapshot:
+        """What was last accepted, by device."""
+        return {
+            "generation": self.generation,
+            "banks": {
+                name: {"last": bank.last, "since": bank.since, "power": bank.power}
+                for name, bank in self._banks.items()
+            },
+        }
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """The inverse of ``snapshot``, for devices whose state was restored too."""
+        self.generation = snapshot["generation"]
+        for name, saved in snapshot["banks"].items():
+            bank = self._banks[name]
+            bank.last = None if saved["last"] is None else np.array(saved["last"])
+            bank.since, bank.power = saved["since"], saved["power"]
+
+    # -- parts --------------------------------------------------------------------------------------
+
+    def _admit_write(self, device: Actuators, drive: FloatArray) -> None:
+        bank = self._banks[device.name]
+        self._inside(device, "write", drive, bank.low, bank.high, "limit")
+        if bank.resistance is not None:
+            power = drive * drive / bank.resistance
+            if bank.bounded:
+                current = np.abs(drive) / bank.resistance
+                self._below(device, current, bank.current, "A", "current")
+                self._below(device, power, bank.max_power, "W", "power")
+            total = float(power.sum()) + sum(
+                b.power for name, b in self._banks.items() if name != device.name
+            )
+            if not total <= self._total_power:
+                raise LimitError(
+                    f"{device.name}.write: all heaters together would take {total:.4g} W, the "
+                    f"bench allows {self._total_power:g} W (safety.total_power); nothing was written"
+                )
+        if np.isfinite(bank.slew).any():
+            self._slow_enough(device, drive, bank)
+
+    def _slow_enough(self, device: Actuators, drive: FloatArray, bank: _Bank) -> None:
+        if bank.last is None:
+            raise LimitError(
+                f"{device.name}.write: what the device holds is not known, so no step can be "
+                "called slow enough; use gate.ramp, which reads it back first. Nothing was written"
+            )
+        elapsed = self._clock.now() - bank.since
+        step = np.abs(drive - bank.last)
+        allowed = bank.slew * elapsed
+        fast = step > np.where(np.isfinite(bank.slew), allowed, np.inf)
+        if fast.any():
+            channel = int(np.flatnonzero(fast)[0])
+            raise LimitError(
+                f"{device.name}.write: channel {channel} would step {step[channel]:.4g} "
+                f"{device.spec.unit} within {elapsed:.3g} s; its slew rate is "
+                f"{bank.slew[channel]:g} {device.spec.unit}/s. Use gate.ramp. Nothing was written"
+            )
+
+    def _inside(
+        self, device: Bank, verb: str, value: FloatArray, low: FloatArray, high: FloatArray, what: str
+    ) -> None:
+        good = (value >= low) & (value <= high)
+        if not good.all():
+            where = tuple(np.argwhere(~good)[0])
+            channel = int(where[-1])
+            raise LimitError(
+                f"{device.name}.{verb}: {float(value[where]):g} {device.spec.unit} on channel "
+                f"{channel} is outside the bench's {what} {low[channel]:g} .. {high[channel]:g}; "
+                "nothing was written"
+            )
+
+    def _below(
+        self, device: Bank, value: FloatArray, limit: FloatArray, unit: str, what: str
+    ) -> None:
+        good = value <= limit
+        if not good.all():
+            channel = int(np.flatnonzero(~good)[0])
+            raise LimitError(
+                f"{device.name}.write: channel {channel} would take {value[channel]:.4g} {unit}; "
+                f"its {what} limit is {limit[channel]:g} {unit}. Nothing was written"
+            )
+
+    def _read_back(self, device: Actuators, drive: FloatArray) -> None:
+        assert self._tolerance is not None
+        difference = np.abs(device.read_back() - drive)
+        bad = ~(difference <= self._tolerance)
+        if bad.any():
+            channel = int(np.flatnonzero(bad)[0])
+            self.unknown(device, "read_back")
+            raise LimitError(
+                f"{device.name}: channel {channel} was set to {drive[channel]:g} and reads back "
+                f"{drive[channel] + difference[channel]:g} {device.spec.unit} or its mirror, more "
+                f"than {self._tolerance:g} off; check the wiring of that channel"
+            )
+
+
+def _bounds(spec: ChannelSpec, channels: int, limits: Mapping[str, float]) -> _Bank:
+    def least(name: str, key: str | None = None) -> FloatArray:
+        return np.minimum(spec.bound(name, channels), limits.get(key or name, np.inf))
+
+    resistance = None
+    if "resistance" in limits:
+        resistance = np.full(channels, float(limits["resistance"]))
+    elif spec.resistance is not None:
+        resistance = spec.bound("resistance", channels)
+    bank = _Bank(
+        low=np.maximum(spec.bound("low", channels), limits.get("low", -np.inf)),
+        high=least("high"),
+        current=least("max_current", "current"),
+        max_power=least("max_power"),
+        slew=least("slew_rate"),
+        resistance=resistance,
+    )
+    bank.bounded = bool(np.isfinite(bank.current).any() or np.isfinite(bank.max_power).any())
+    if bank.bounded and resistance is None:
+        raise LimitError(
+            "a current or power limit needs the channels' resistance: add it to `limits`"
+        )
+    return bank
+
+
+def interlock_reader(device: Device, quantity: str) -> Callable[[], float]:
+    """What an interlock of the bench file watches."""
+    if isinstance(device, TemperatureController) and quantity == "temperature":
+        return device.temperature
+    if isinstance(device, TemperatureController) and quantity == "stable":
+        return lambda: float(device.stable())
+    if isinstance(device, Laser) and quantity == "power":
+        return device.power
+    if isinstance(device, Laser) and quantity == "emission":
+        return lambda: float(device.emission())
+    raise LimitError(f"{device.name} has no {quantity!r} that an interlock could watch")

@@ -1,0 +1,158 @@
+"""Detectors: power to current to a reading, with everything that is lost on the way."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hilonn.mesh.jit import kernel
+from hilonn.simulators.presets import PlantParameters
+from hilonn.simulators.randomness import generator, generator_state, restore_generator
+from hilonn.simulators.truth import Truth
+from hilonn.typing import BoolArray, FloatArray, Snapshot
+
+CHARGE = 1.602176634e-19  # C
+BOLTZMANN = 1.380649e-23  # J/K
+ROOM = 298.15  # K
+RANGES = 10
+ADC_LOW = -0.125
+"""The converter's lower end in full scales: noise around zero is not folded up."""
+
+
+class Detection:
+    """Photodiodes, amplifiers and converters, two an output. Currents in A.
+
+    i = gain P (1 + rin) + dark, with P in W; the variance of a reading is
+    v0 + v1 P + v2 P^2: v0 = (noise * full scale)^2 + 4 k T B / R + 2 q dark B, v1 = 2 q gain B,
+    v2 = gain^2 RIN B, B = 1 / (2 sample period). RIN is common to all channels of a sample. The
+    amplifier stands at its rail at the range's full scale, or at the onset of saturation if lower.
+    """
+
+    def __init__(self, truth: Truth, p: PlantParameters, seed: int) -> None:
+        channels = 2 * truth.ports
+        self._rng = generator(seed, "detectors")
+        self._rin_rng = generator(seed, "relative intensity noise")
+        self._noise = p.detector_noise
+        self._shot = 2 * CHARGE * p.shot_noise
+        self._thermal = 4 * BOLTZMANN * ROOM / p.load_resistance
+        self._rin = 10 ** (p.rin / 10)
+        self._bits = p.adc_bits
+        self._quiet = not (self._noise or self._shot or self._thermal)
+        largest = p.responsivity * truth.largest_power
+        self._onset = p.saturation_onset * largest
+        self.ranges = tuple(2 * largest / 2**k for k in reversed(range(RANGES)))
+        self.range = RANGES - 1
+        self._gain, self._dark = truth.gain, truth.dark
+        self._dead = np.zeros(channels, dtype=bool)
+        self._full = np.zeros(channels, dtype=bool)
+        self._faulty = False
+
+    def kill(self, channel: int) -> None:
+        """``channel`` reads its amplifier's noise and nothing else."""
+        self._dead[channel] = self._faulty = True
+
+    def fill(self, channel: int) -> None:
+        """``channel`` stands at its rail."""
+        self._full[channel] = self._faulty = True
+
+    def read(
+        self,
+        powers: FloatArray,
+        gain_drift: FloatArray,
+        period: float,
+        signal: FloatArray,
+        saturated: BoolArray,
+    ) -> None:
+        """Add one reading of ``powers`` (samples, channels) to ``signal``, and its saturation."""
+        samples, channels = powers.shape
+        bandwidth = 0.5 / period
+        full_scale = self.ranges[self.range]
+        rail = full_scale if self._bits else math.inf
+        rail = min(rail, self._onset)
+        spread = math.sqrt(self._rin * bandwidth)
+        rin: FloatArray = np.zeros(samples)
+        noise: FloatArray = np.zeros((samples, channels))
+        if spread:
+            rin = spread * self._rin_rng.standard_normal(samples)
+        if not self._quiet:
+            noise = self._rng.standard_normal((samples, channels))
+        gain, dark = self._gain * (1 + gain_drift), self._dark
+        if self._faulty:
+            gain, dark = np.where(self._dead, 0.0, gain), np.where(self._dead, 0.0, dark)
+        before = signal[:, self._full] if self._faulty else signal
+        _convert(
+            powers,
+            gain,
+            dark,
+            rin,
+            noise,
+            (self._noise * full_scale) ** 2 + self._thermal * bandwidth,
+            self._shot * bandwidth,
+            rail,
+            ADC_LOW * full_scale if self._bits else -math.inf,
+            (1 - ADC_LOW) * full_scale / (2**self._bits - 1) if self._bits else 0.0,
+            signal,
+            saturated,
+        )
+        if self._faulty:
+            signal[:, self._full] = before + min(rail, full_scale)
+            saturated[:, self._full] = True
+
+    def variance_terms(self, period: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """v0 (A^2, on the largest range, converter included), v1 (A^2/W), v2 (A^2/W^2)."""
+        bandwidth = 0.5 / period
+        full_scale = self.ranges[-1]
+        step = (1 - ADC_LOW) * full_scale / (2**self._bits - 1) if self._bits else 0.0
+        floor = (self._noise * full_scale) ** 2 + self._thermal * bandwidth + step**2 / 12
+        shot = self._shot * bandwidth
+        return (
+            floor + shot * self._dark,
+            shot * self._gain,
+            self._gain**2 * self._rin * bandwidth,
+        )
+
+    def snapshot(self) -> Snapshot:
+        return {
+            "generator": generator_state(self._rng),
+            "rin_generator": generator_state(self._rin_rng),
+            "range": self.range,
+            "dead": self._dead.copy(),
+            "full": self._full.copy(),
+        }
+
+    def restore(self, saved: Snapshot) -> None:
+        restore_generator(self._rng, saved["generator"])
+        restore_generator(self._rin_rng, saved["rin_generator"])
+        self.range = int(saved["range"])
+        self._dead = np.array(saved["dead"], bool)
+        self._full = np.array(saved["full"], bool)
+        self._faulty = bool(self._dead.any() or self._full.any())
+
+
+@kernel
+def _convert(
+    powers: FloatArray,
+    gain: FloatArray,
+    dark: FloatArray,
+    rin: FloatArray,
+    noise: FloatArray,
+    floor: float,
+    shot: float,
+    rail: float,
+    low: float,
+    step: float,
+    signal: FloatArray,
+    saturated: BoolArray,
+) -> None:
+    for s in range(powers.shape[0]):
+        for k in range(powers.shape[1]):
+            current = gain[k] * powers[s, k] * (1 + rin[s]) + dark[k]
+            reading = current + np.sqrt(floor + shot * max(current, 0.0)) * noise[s, k]
+            reading = max(reading, low)
+            if step > 0:
+                reading = low + step * np.rint((reading - low) / step)
+            if reading >= rail - 0.5 * step:
+                reading = rail
+                saturated[s, k] = True
+            signal[s, k] += reading

@@ -1,0 +1,126 @@
+"""What moves by itself: the local oscillator, input fibres, heaters, modulator bias, gains.
+
+Fast walks (Ornstein-Uhlenbeck) step at every play. Slow ones (Brownian) step when the time since
+their last step makes the fastest of them move by more than ``SLOW_STEP``: their lag is then at most
+that (1 sd), and the transfer matrix can be kept meanwhile.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hilonn.simulators.presets import PlantParameters
+from hilonn.simulators.randomness import generator, generator_state, restore_generator
+from hilonn.simulators.truth import Truth
+from hilonn.typing import ComplexArray, FloatArray, Snapshot
+
+SLOW_STEP = 20e-6
+"""rad (heaters, bias), relative (gain)."""
+
+HOUR = 3600.0
+UNLOCKED = 1.0
+"""rad per square root of a second: a fibre of some metres left to itself."""
+
+LOCK_WINDOW = 0.5
+"""rad: a servo whose error is larger reports no lock."""
+
+
+class Drift:
+    """Random walks around the truth, all zero in the mean. ``advance`` moves them to a time."""
+
+    def __init__(self, truth: Truth, p: PlantParameters, seed: int) -> None:
+        ports = truth.ports
+        self._fast_rng = generator(seed, "fast drift")
+        self._slow_rng = generator(seed, "slow drift")
+        self._sd = np.concatenate(([p.lo_wander], np.full(ports, p.input_phase_drift)))
+        self._time = np.concatenate(([p.lo_wander_time], np.full(ports, p.input_phase_time)))
+        self._moves = bool(self._sd.any())
+        self._walk = self._sd * self._fast_rng.standard_normal(ports + 1)
+        rates = (p.heater_drift, p.modulator_bias_drift, p.detector_gain_drift)
+        lengths = (truth.heaters, ports, 2 * ports)
+        self._rates = np.repeat(rates, lengths) / math.sqrt(HOUR)
+        self._slow = np.zeros(sum(lengths))
+        self._parts = np.cumsum(lengths)[:2]
+        largest = float(self._rates.max())
+        self._interval = (SLOW_STEP / largest) ** 2 if largest > 0 else math.inf
+        self._now = 0.0
+        self._slow_since = 0.0
+        self._lost = False
+        self._free = 0.0
+        self._view()
+
+    def _view(self) -> None:
+        self.heaters, self.bias, self.gain = np.split(self._slow, self._parts)
+        self.inputs = self._walk[1:]
+
+    def advance(self, now: float) -> bool:
+        """Move to ``now`` (s); True when a slow walk has stepped."""
+        elapsed = now - self._now
+        if elapsed > 0:
+            self._now = now
+            if self._moves:
+                keep = np.exp(-elapsed / self._time)
+                noise = self._fast_rng.standard_normal(self._sd.size)
+                fresh = np.sqrt(-np.expm1(-2 * elapsed / self._time))
+                self._walk = keep * self._walk + self._sd * fresh * noise
+                self.inputs = self._walk[1:]
+            if self._lost:
+                self._free += UNLOCKED * math.sqrt(elapsed) * self._fast_rng.standard_normal()
+        elapsed = now - self._slow_since
+        if elapsed < self._interval:
+            return False
+        self._slow_since = now
+        self._slow += (
+            self._rates * math.sqrt(elapsed) * self._slow_rng.standard_normal(self._slow.size)
+        )
+        return True
+
+    def shift_heaters(self, heater: int | None, phase: float) -> None:
+        """A sudden step of ``phase`` (rad) on one heater or on all."""
+        self.heaters[slice(None) if heater is None else heater] += phase
+
+    def lose_lock(self) -> None:
+        """From now on the local oscillator walks free."""
+        self._lost = True
+
+    @property
+    def lo(self) -> float:
+        """Phase of the local oscillator away from its lock point, rad."""
+        return float(self._walk[0]) + self._free
+
+    @property
+    def locked(self) -> bool:
+        return not self._lost and abs(self.lo) < LOCK_WINDOW
+
+    def snapshot(self) -> Snapshot:
+        return {
+            "fast_generator": generator_state(self._fast_rng),
+            "slow_generator": generator_state(self._slow_rng),
+            "walk": self._walk.copy(),
+            "slow": self._slow.copy(),
+            "now": self._now,
+            "slow_since": self._slow_since,
+            "lost": self._lost,
+            "free": self._free,
+        }
+
+    def restore(self, saved: Snapshot) -> None:
+        restore_generator(self._fast_rng, saved["fast_generator"])
+        restore_generator(self._slow_rng, saved["slow_generator"])
+        self._walk = np.array(saved["walk"], float)
+        self._slow = np.array(saved["slow"], float)
+        self._now = float(saved["now"])
+        self._slow_since = float(saved["slow_since"])
+        self._lost = bool(saved["lost"])
+        self._free = float(saved["free"])
+        self._view()
+
+
+def angles_to_field(angles: FloatArray) -> ComplexArray:
+    """e^{i angle}; numpy's real functions are faster than its complex exponential."""
+    field: ComplexArray = np.empty(angles.shape, np.complex128)
+    field.real = np.cos(angles)
+    field.imag = np.sin(angles)
+    return field

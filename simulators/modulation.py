@@ -1,0 +1,59 @@
+"""Modulators: voltage to field."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hilonn.simulators.drift import angles_to_field
+from hilonn.simulators.presets import PlantParameters
+from hilonn.simulators.truth import Truth
+from hilonn.typing import ComplexArray, FloatArray
+
+
+class Modulation:
+    """A bank of push-pull Mach-Zehnder modulators around their null, one an input.
+
+    E = sqrt(P0) [sin(u) + i leak cos(u)], u = pi (V - V0) / (2 V_pi) + bias drift, and then the
+    facet. The leak is what an imperfect extinction ratio leaves: leak^2 of the full power at null.
+    """
+
+    def __init__(self, truth: Truth, p: PlantParameters) -> None:
+        self._turn = math.pi / (2 * truth.v_pi)
+        self._null = self._turn * truth.bias
+        self._leak = 1j * truth.leak
+        self._leaks = bool(truth.leak.any())
+        self._into = truth.launched_field * truth.input_facet
+        self.high = modulator_limit(p)
+        self.step = 2 * self.high / (2**p.drive_bits - 1) if p.drive_bits else 0.0
+
+    def quantised(self, drive: FloatArray) -> FloatArray:
+        """``drive`` on the converter's grid, which has no code at exactly 0 V."""
+        if not self.step:
+            return drive.copy()
+        half = self.high
+        grid: FloatArray = np.rint((drive + half) / self.step) * self.step - half
+        return grid
+
+    def fields(
+        self, drive: FloatArray, bias: FloatArray, fibre: FloatArray, power: float
+    ) -> ComplexArray:
+        """Fields on the chip (samples, ports), sqrt(W), for voltages (samples, ports).
+
+        ``bias`` and ``fibre`` (ports,) are drifts in rad; ``power`` is the laser's, in units of
+        its nominal power.
+        """
+        angle = drive * self._turn + (bias - self._null)
+        scale = math.sqrt(power) * self._into * angles_to_field(fibre)
+        if self._leaks:
+            fields: ComplexArray = (np.sin(angle) + self._leak * np.cos(angle)) * scale
+        else:
+            fields = np.sin(angle) * scale
+        return fields
+
+
+def modulator_limit(p: PlantParameters) -> float:
+    """The supply's voltage: full drive both ways on the worst modulator, up to 0.5 V."""
+    worst = p.v_pi * (1 + 3 * p.v_pi_spread + 3 * p.modulator_bias_spread)
+    return math.ceil(2 * worst * 1.02) / 2
