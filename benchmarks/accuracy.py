@@ -27,7 +27,9 @@ def linear_readout(experiment: str) -> float:
     for ridge in 10.0 ** np.arange(-4, 3):  # chosen on validation, told on test
         x = augmented(data.train.inputs)
         w = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ targets)
-        score = ((augmented(data.validation.inputs) @ w).argmax(1) == data.validation.targets).mean()
+        score = (
+            (augmented(data.validation.inputs) @ w).argmax(1) == data.validation.targets
+        ).mean()
         if score > best:
             best = score
             accuracy = ((augmented(data.test.inputs) @ w).argmax(1) == data.test.targets).mean()

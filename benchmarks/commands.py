@@ -16,13 +16,27 @@ def hilonn(*arguments: str) -> list[str]:
 
 
 def train(
-    experiment: str, folder: Path, *, bench: str = "simulated", seed: int = 0, more: tuple[str, ...] = ()
+    experiment: str,
+    folder: Path,
+    *,
+    bench: str = "simulated",
+    seed: int = 0,
+    more: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Train; the result with ``process_seconds``, the wall time of the whole process."""
     started = time.perf_counter()
     done = subprocess.run(
         hilonn(
-            "train", experiment, "--bench", bench, "--seed", str(seed), "--out", str(folder), "--json", *more
+            "train",
+            experiment,
+            "--bench",
+            bench,
+            "--seed",
+            str(seed),
+            "--out",
+            str(folder),
+            "--json",
+            *more,
         ),
         capture_output=True,
         text=True,

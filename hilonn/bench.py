@@ -44,7 +44,7 @@ from hilonn.interruptions import (
     put_back,
     soft_interrupt,
 )
-from hilonn.records import Records
+from hilonn.records import Records, load_records
 from hilonn.registry import Wire
 from hilonn.safety import Interlock, SafetyGate, interlock_reader
 from hilonn.transports.contract import ClockSource, Connection, RecordSource, Snapshotable
@@ -114,9 +114,7 @@ class Bench:
             return next(iter(self.chips.values()))
         if name is None or name not in self.chips:
             what = "which chip?" if name is None else f"no chip {name!r}:"
-            raise ConfigError(
-                f"{what} bench {self.name} has {', '.join(self.chips) or 'no chips'}"
-            )
+            raise ConfigError(f"{what} bench {self.name} has {', '.join(self.chips) or 'no chips'}")
         return self.chips[name]
 
     def device(self, name: str) -> Device:
@@ -209,9 +207,7 @@ class Bench:
             "gate": self.gate.snapshot(),
             "chips": {name: chip.snapshot() for name, chip in self.chips.items()},
             "lit": self._lit,
-            "ranges": {
-                name: d.range for name, d in self.devices.items() if hasattr(d, "range")
-            },
+            "ranges": {name: d.range for name, d in self.devices.items() if hasattr(d, "range")},
         }
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -406,7 +402,7 @@ class Bench:
     def _records(self, name: str, frame: ChipFrame) -> Records:
         if not frame.record.startswith("connection:"):
             folder = Path() if self.path is None else self.path.parent
-            raise SystemExit(1)
+            return load_records(folder / frame.record)
         source = frame.record.removeprefix("connection:")
         connection = self.connections.get(source)
         if not isinstance(connection, RecordSource):
@@ -433,5 +429,3 @@ class Bench:
             if isinstance(device, Actuators):
                 yield lambda d=device: self.gate.ramp(d, np.clip(0.0, d._low, d._high))
             yield device.safe_state
-
-

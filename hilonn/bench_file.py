@@ -174,7 +174,7 @@ _WIRE = re.compile(r"(?P<device>[^:\s]+)(:(?P<first>\d+)(-(?P<last>\d+))?)?")
 
 
 def parse_wire(text: str, where: str) -> tuple[str, IntArray | None]:
-    """"heaters", "heaters:528" or "heaters:0-527" -> device and channels (None: all)."""
+    """ "heaters", "heaters:528" or "heaters:0-527" -> device and channels (None: all)."""
     found = _WIRE.fullmatch(text.strip())
     if found is None:
         raise ConfigError(

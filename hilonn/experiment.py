@@ -19,9 +19,7 @@ from hilonn.errors import ConfigError
 from hilonn.network import Dense, Network
 from hilonn.rules import Rule
 
-ActivationName = Literal[
-    "linear", "relu", "tanh", "square", "saturating_square", "sine_squared"
-]
+ActivationName = Literal["linear", "relu", "tanh", "square", "saturating_square", "sine_squared"]
 assert set(ActivationName.__args__) == set(ACTIVATIONS)  # type: ignore[attr-defined]
 
 
@@ -148,9 +146,7 @@ def load_experiment(source: str | Path) -> Experiment:
     return parse_experiment(text, name=path.stem, folder=path.resolve().parent, where=str(path))
 
 
-def parse_experiment(
-    text: str, *, name: str, folder: Path, where: str | None = None
-) -> Experiment:
+def parse_experiment(text: str, *, name: str, folder: Path, where: str | None = None) -> Experiment:
     """Validate the text of an experiment file."""
     where = where or f"experiment {name}"
     try:

@@ -14,8 +14,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from hilonn.atomic import write_bytes
 from hilonn.errors import CalibrationError
 from hilonn.typing import BoolArray, FloatArray
+
+
+FORMAT = 1
+PARTS = ("value", "uncertainty", "accepted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,26 +90,29 @@ class Record(ABC):
                 digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, **more: Any) -> None:
         """JSON at ``path``, arrays in an .npz beside it; each written whole."""
         arrays = {}
         for name, q in self.quantities.items():
-            arrays |= {f"{name}.value": q.value, f"{name}.uncertainty": q.uncertainty,
-                       f"{name}.accepted": q.accepted}
+            arrays |= {
+                f"{name}.value": q.value,
+                f"{name}.uncertainty": q.uncertainty,
+                f"{name}.accepted": q.accepted,
+            }
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         data = buffer.getvalue()
         head = self.head() | {
+            **more,
             "created": self.created,
-            "source": self.source,
             "expires": self.expires,
             "quantities": sorted(self.quantities),
             "arrays": path.with_suffix(".npz").name,
             "arrays_sha256": hashlib.sha256(data).hexdigest(),
-            "format": 1,
+            "format": FORMAT,
         }
-        _write_whole(path.with_suffix(".npz"), data)
-        _write_whole(path, (json.dumps(head, indent=2) + "\n").encode())
+        write_bytes(path.with_suffix(".npz"), data)
+        write_bytes(path, (json.dumps(head, indent=2) + "\n").encode())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,22 +169,81 @@ class Records:
     modulators: InstrumentRecord
     photodetectors: InstrumentRecord
 
+    def save(self, path: Path) -> None:
+        """The chip's record at ``path``, its boxes' beside it."""
+        names = {}
+        for record in (self.modulators, self.photodetectors):
+            names[record.kind] = f"{path.stem}-{record.kind}.json"
+            record.save(path.parent / names[record.kind])
+        self.chip.save(path, instruments=names)
+
     def hash(self) -> str:
         parts = (self.chip.hash(), self.modulators.hash(), self.photodetectors.hash())
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def load_records(path: Path) -> Records:
-    """A chip's records from ``path``, a JSON file that names those of its boxes.
+    """A chip's records from ``path``, a JSON file whose ``instruments`` names its boxes' files.
 
     Raises CalibrationError naming the file and what is wrong with it.
     """
-    head = _read_head(path)
+    head, quantities = _read(path, "chip")
     boxes = head.get("instruments")
-    if not isinstance(boxes, dict) or set(boxes) != {"modulators", "photodetectors"}:
-        raise CalibrationError(f"{path}: `instruments` must name the modulators' and photodetectors' files")
-    return Records(
-        load_chip_record(path),
-        load_instrument_record(path.parent / boxes["modulators"]),
-        load_instrument_record(path.parent / boxes["photodetectors"]),
+    roles = ("modulators", "photodetectors")
+    if not isinstance(boxes, dict) or set(boxes) != set(roles):
+        raise CalibrationError(
+            f"{path}: `instruments` must name the record files of {' and '.join(roles)}"
+        )
+    chip = ChipRecord(
+        created=head["created"],
+        source=head["source"],
+        expires=head["expires"],
+        quantities=quantities,
+        chip=head["chip"],
+        architecture=head["architecture"],
+        ports=head["ports"],
+        temperature=head["temperature"],
+        wavelength=head["wavelength"],
     )
+    found = [load_instrument_record(path.parent / boxes[role]) for role in roles]
+    for role, record in zip(roles, found, strict=True):
+        if record.kind != role:
+            raise CalibrationError(f"{path}: {boxes[role]} is a record of {record.kind}")
+    return Records(chip, found[0], found[1])
+
+
+def load_instrument_record(path: Path) -> InstrumentRecord:
+    """One box's record; CalibrationError names the file and what is wrong with it."""
+    head, quantities = _read(path, "instrument")
+    return InstrumentRecord(
+        created=head["created"],
+        source=head["source"],
+        expires=head["expires"],
+        quantities=quantities,
+        serial=head["serial"],
+        kind=head["instrument"],
+    )
+
+
+def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Quantity]]:
+    try:
+        head = json.loads(path.read_text("utf-8"))
+        data = (path.parent / str(head["arrays"])).read_bytes()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CalibrationError(f"the record {path} cannot be read: {error}") from None
+    if head.get("kind") != kind or head.get("format") != FORMAT:
+        raise CalibrationError(
+            f"{path} is no {kind} record of format {FORMAT}: it says kind {head.get('kind')!r}, "
+            f"format {head.get('format')!r}"
+        )
+    if hashlib.sha256(data).hexdigest() != head["arrays_sha256"]:
+        raise CalibrationError(
+            f"{path}: its arrays in {head['arrays']} are not those it was written with; the record "
+            "is damaged or mixed up"
+        )
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        quantities = {
+            name: Quantity(*(arrays[f"{name}.{part}"] for part in PARTS))
+            for name in head["quantities"]
+        }
+    return head, quantities

@@ -96,7 +96,9 @@ def load(group: str, name: str) -> Any:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         listed = ", ".join(known) or "none"
-        raise ConfigError(f"no {group.removeprefix('hilonn.')} called {name!r}{hint} There are: {listed}")
+        raise ConfigError(
+            f"no {group.removeprefix('hilonn.')} called {name!r}{hint} There are: {listed}"
+        )
     try:
         return point.load()
     except ImportError as error:

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from hilonn.clock import Clock
-from hilonn.devices import Actuators, Bank, ChannelSpec, Device, Laser, Modulators, TemperatureController
+from hilonn.devices import (
+    Actuators,
+    Bank,
+    ChannelSpec,
+    Device,
+    Laser,
+    Modulators,
+    TemperatureController,
+)
 from hilonn.errors import LimitError
 from hilonn.typing import FloatArray, Snapshot
 
@@ -240,7 +248,13 @@ class SafetyGate:
             )
 
     def _inside(
-        self, device: Bank, verb: str, value: FloatArray, low: FloatArray, high: FloatArray, what: str
+        self,
+        device: Bank,
+        verb: str,
+        value: FloatArray,
+        low: FloatArray,
+        high: FloatArray,
+        what: str,
     ) -> None:
         good = (value >= low) & (value <= high)
         if not good.all():

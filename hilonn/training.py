@@ -277,9 +277,7 @@ class Trainer:
                 if run is not None:
                     self._save(run)
 
-    def _batches(
-        self, train: Split, schedule: Schedule, steps: int
-    ) -> Iterator[TrainingBatch]:
+    def _batches(self, train: Split, schedule: Schedule, steps: int) -> Iterator[TrainingBatch]:
         state = self._state
         if state.step == 0:
             state.permutation = state.order.permutation(len(train.targets))
@@ -371,9 +369,7 @@ class Trainer:
             )
         self._report("epoch", schedule, steps, metrics)
 
-    def _report(
-        self, kind: str, schedule: Schedule, steps: int, metrics: dict[str, float]
-    ) -> None:
+    def _report(self, kind: str, schedule: Schedule, steps: int, metrics: dict[str, float]) -> None:
         if self._on_progress is not None:
             state = self._state
             self._on_progress(

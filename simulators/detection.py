@@ -74,7 +74,7 @@ class Detection:
         rin: FloatArray = np.zeros(samples)
         noise: FloatArray = np.zeros((samples, channels))
         if spread:
-            rin = spread * self._rin_rng.standard_normal(samples)
+            rin = spread * self._rin_rng.standard_normal((samples,))
         if not self._quiet:
             noise = self._rng.standard_normal((samples, channels))
         gain, dark = self._gain * (1 + gain_drift), self._dark

@@ -33,7 +33,9 @@ class Heaters:
         self.step = self.high / (2**p.drive_bits - 1) if p.drive_bits else 0.0
         self.drive: FloatArray = np.zeros(truth.heaters)
         self.target: FloatArray = np.zeros(truth.heaters)
-        self._missing: FloatArray = np.zeros(truth.heaters)  # W, power at the last write less the target
+        self._missing: FloatArray = np.zeros(
+            truth.heaters
+        )  # W, power at the last write less the target
         self._since = 0.0
         self._missing_phase = 0.0  # rad, largest on the chip at the last write
         self._missing_phase_lo = 0.0

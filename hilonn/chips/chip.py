@@ -110,9 +110,7 @@ class MatrixChip(Chip):
     signed_readout: Readout | None
 
     @abstractmethod
-    def compile(
-        self, matrices: FloatArray, near: Sequence[Settings | None]
-    ) -> list[Settings]:
+    def compile(self, matrices: FloatArray, near: Sequence[Settings | None]) -> list[Settings]:
         """Settings for each of ``matrices`` (k, m, n), each nearest to its ``near``. No I/O."""
 
     @abstractmethod

@@ -4,58 +4,98 @@ from __future__ import annotations
 
 import numpy as np
 
-from hilonn.chips.chip import Batch
 from hilonn.devices import DetectorReadings, Modulators, Photodetectors, Timing
 from hilonn.errors import SaturationError
-from hilonn.records import Records
+from hilonn.records import InstrumentRecord
 from hilonn.typing import FloatArray, IntArray, Snapshot
 
 BASELINE_SAMPLES = 256
+"""Samples that a baseline is the mean of: its noise is a sixteenth of a reading's."""
 
 
 class Detection:
-    """Reads pairs of detectors; remembers what they read without light."""
+    """Reads pairs of detectors, and owns what they read without a signal.
+
+    The baseline of a pair (dark currents, the local oscillator's imbalance, leaked light) is read
+    through the chip with the modulators at their null, once for each range and oscillator state.
+    """
 
     def __init__(
-        self, detectors: Photodetectors, channels: IntArray, records: Records, timing: Timing
+        self,
+        detectors: Photodetectors,
+        channels: IntArray,
+        record: InstrumentRecord,
+        timing: Timing,
     ) -> None:
         self._detectors = detectors
         self._plus, self._minus = np.split(channels, 2)
-        self._straight = np.array_equal(channels, np.arange(detectors.channels))
-        gain = records.photodetectors.value("gain")
-        self._per_watt_plus, self._per_watt_minus = np.split(1.0 / gain, 2)
+        self._watts_plus, self._watts_minus = np.split(1.0 / record.value("gain"), 2)
         self._timing = timing
-        self._baselines: dict[tuple[int, int, int, bool], FloatArray] = {}
+        self._baselines: dict[tuple[int, int, int, int], FloatArray] = {}
 
     def read(
         self,
         modulators: Modulators,
         drive: FloatArray,
-        batch: Batch,
+        averages: int,
+        index: int | None,
+        *,
         difference: bool,
         null: FloatArray,
         key: tuple[int, int],
     ) -> tuple[FloatArray, int, float]:
-        """Baseline-corrected W (samples, pairs), the range that it was read at, and the fraction
-        of readings that stood at its end (0 unless ``batch.range`` was given)."""
-        index = self._detectors.range if batch.range is None else batch.range
-        while True:
-            if self._detectors.range != index:
-                self._detectors.set_range(index)
-            baseline = self._baseline(modulators, null, index, difference, key)
-            signal, clipped = self._play(modulators, drive, batch.averages, difference)
-            if clipped == 0.0 or batch.range is not None:
-                return signal - baseline, index, clipped
-            if index + 1 == len(self._detectors.ranges):
-                raise SaturationError(
-                    f"{self._detectors.name}: {clipped:.1%} of the readings are saturated at the "
-                    f"largest range ({self._detectors.ranges[-1]:g} {self._detectors.spec.unit}); "
-                    "lower the laser power or the input gain"
-                )
-            index += 1
+        """W above the baseline (samples, pairs), the range read at, the fraction saturated.
 
-    def _play(
-        self, modulators: Modulators, drive: FloatArray, averages: int, difference: bool
+        With ``index`` None the smallest range that holds the batch is searched from the detectors'
+        present one; SaturationError where the largest does not hold it. ``key`` tells baselines of
+        different oscillator states apart.
+        """
+        detectors = self._detectors
+        if index is None:
+            index = self._search(modulators, drive)
+        if detectors.range != index:
+            detectors.set_range(index)
+        baseline = self._baseline(modulators, null, difference, key)
+        signal, clipped = self._play(modulators, drive, averages, difference)
+        return signal - baseline, index, clipped
+
+    def forget(self) -> None:
+        """Measure every baseline anew."""
+        self._baselines.clear()
+
+    def snapshot(self) -> Snapshot:
+        return {
+            "keys": [list(key) for key in self._baselines],
+            "values": list(self._baselines.values()),
+        }
+
+    def restore(self, snapshot: Snapshot) -> None:
+        self._baselines = {
+            (k[0], k[1], k[2], k[3]): np.array(v)
+            for k, v in zip(snapshot["keys"], snapshot["values"], strict=True)
+        }
+
+    def _search(self, modulators: Modulators, drive: FloatArray) -> int:
+        """From the largest range down to the smallest whose full scale exceeds the largest reading
+        with a quarter to spare."""
+        detectors = self._detectors
+        index = len(detectors.ranges) - 1
+        if detectors.range != index:
+            detectors.set_range(index)
+        raw, clipped = self._raw(modulators, drive, 1)
+        if clipped > 0.0:
+            raise SaturationError(
+                f"{detectors.name}: {clipped:.1%} of the readings are saturated at the largest "
+                f"range ({detectors.ranges[-1]:g} {detectors.spec.unit}); lower the laser power or "
+                "the input gain"
+            )
+        needed = float(raw.max()) * 1.25
+        while index > 0 and detectors.ranges[index - 1] > needed:
+            index -= 1
+        return index
+
+    def _raw(
+        self, modulators: Modulators, drive: FloatArray, averages: int
     ) -> tuple[FloatArray, float]:
         chunk = min(modulators.max_samples, self._detectors.max_samples)
         parts: list[DetectorReadings] = []
@@ -65,34 +105,24 @@ class Detection:
             modulators.load(piece, self._timing)
             modulators.play()
             parts.append(self._detectors.fetch())
-        signal = parts[0].signal if len(parts) == 1 else np.concatenate([p.signal for p in parts])
-        clipped = float(np.mean([p.saturated.mean() for p in parts]))
-        plus = signal[:, self._plus] * self._per_watt_plus
-        minus = signal[:, self._minus] * self._per_watt_minus
+        if len(parts) == 1:
+            return parts[0].signal, float(parts[0].saturated.mean())
+        signal = np.concatenate([part.signal for part in parts])
+        return signal, float(np.concatenate([part.saturated for part in parts]).mean())
+
+    def _play(
+        self, modulators: Modulators, drive: FloatArray, averages: int, difference: bool
+    ) -> tuple[FloatArray, float]:
+        signal, clipped = self._raw(modulators, drive, averages)
+        plus = signal[:, self._plus] * self._watts_plus
+        minus = signal[:, self._minus] * self._watts_minus
         return (plus - minus if difference else plus + minus), clipped
 
     def _baseline(
-        self,
-        modulators: Modulators,
-        null: FloatArray,
-        index: int,
-        difference: bool,
-        key: tuple[int, int],
+        self, modulators: Modulators, null: FloatArray, difference: bool, key: tuple[int, int]
     ) -> FloatArray:
-        name = (*key, index, difference)
+        name = (*key, self._detectors.range, int(difference))
         if name not in self._baselines:
             dark = np.tile(null, (BASELINE_SAMPLES, 1))
             self._baselines[name] = self._play(modulators, dark, 1, difference)[0].mean(axis=0)
         return self._baselines[name]
-
-    def snapshot(self) -> Snapshot:
-        return {
-            "keys": [[int(part) for part in key] for key in self._baselines],
-            "values": list(self._baselines.values()),
-        }
-
-    def restore(self, snapshot: Snapshot) -> None:
-        self._baselines = {
-            (k[0], k[1], k[2], bool(k[3])): np.array(v)
-            for k, v in zip(snapshot["keys"], snapshot["values"], strict=True)
-        }

@@ -1,22 +1,56 @@
+"""What the entry points of ``hilonn.chips`` name."""
+
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hilonn.registry import ChipType
+from hilonn.chips.chip import MatrixChip
+from hilonn.chips.crossbar import CrossbarChip
 from hilonn.chips.svd_mesh import SvdMeshChip
+from hilonn.chips.unitary_mesh import UnitaryMeshChip
+from hilonn.clock import Clock
+from hilonn.devices import Timing
+from hilonn.records import Records
+from hilonn.registry import ChipType, Wire
 
 
-class MeshOptions(BaseModel):
+class ChipOptions(BaseModel):
+    """A chip's own keys in a bench file: its number of ports."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
+
     ports: Annotated[int, Field(ge=2)]
 
 
-def _svd(name: str, options: MeshOptions, wiring: Any, records: Any, clock: Any, timing: Any) -> SvdMeshChip:
-    return SvdMeshChip(name, options.ports, wiring, records, clock, timing)
+class _ChipClass(Protocol):
+    def __call__(
+        self,
+        name: str,
+        ports: int,
+        wiring: Mapping[str, Wire],
+        records: Records,
+        clock: Clock,
+        timing: Timing,
+    ) -> MatrixChip: ...
 
 
-svd_mesh = ChipType(MeshOptions, _svd)
-unitary_mesh = ChipType(MeshOptions, _svd)
-crossbar = ChipType(MeshOptions, _svd)
+def _chip_type(kind: _ChipClass) -> ChipType:
+    def build(
+        name: str,
+        options: ChipOptions,
+        wiring: Mapping[str, Wire],
+        records: Records,
+        clock: Clock,
+        timing: Timing,
+    ) -> MatrixChip:
+        return kind(name, options.ports, wiring, records, clock, timing)
+
+    return ChipType(ChipOptions, build)
+
+
+svd_mesh = _chip_type(SvdMeshChip)
+unitary_mesh = _chip_type(UnitaryMeshChip)
+crossbar = _chip_type(CrossbarChip)

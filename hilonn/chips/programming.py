@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csr_array
 
 from hilonn.chips.crosstalk import stencil
 from hilonn.errors import CalibrationError
 from hilonn.records import ChipRecord
-from hilonn.transfer import power_of_phase, voltage_of_power
-from hilonn.typing import BoolArray, FloatArray, IntArray
+from hilonn.transfer import (
+    phase_of_power,
+    power_of_phase,
+    power_of_voltage,
+    voltage_of_power,
+)
+from hilonn.typing import BoolArray, FloatArray
 
 TOLERANCE = 1e-4
 """rad: what the fixed point of the crosstalk may leave."""
@@ -41,13 +45,10 @@ class Heaters:
         resistance = record.value("heater_resistance")[:n]
         rise = record.value("heater_resistance_rise")[:n]
         power_per_pi = record.value("heater_power_per_pi")[:n]
-        # P(V) of the record's own curve, then the phase it stands for.
-        v2 = np.square(high)
-        power = 2.0 * v2 / (resistance + np.sqrt(resistance * (resistance + 4.0 * rise * v2)))
-        largest = np.pi * power / power_per_pi
-        usable = record.accepted("heater_phase_offset")[:n] & record.accepted(
-            "heater_power_per_pi"
-        )[:n]
+        largest = phase_of_power(power_of_voltage(high, resistance, rise), power_per_pi)
+        usable = (
+            record.accepted("heater_phase_offset")[:n] & record.accepted("heater_power_per_pi")[:n]
+        )
         short = np.flatnonzero(usable & (largest < TWO_PI))
         if short.size:
             raise CalibrationError(
@@ -104,23 +105,6 @@ class Heaters:
         moved = q + branch
         fits = (moved >= 0.0) & (moved <= self.largest)
         return np.where(fits, moved, q)
-
-
-def match_singular_vectors(
-    left: FloatArray, right: FloatArray, left_near: FloatArray, right_near: FloatArray
-) -> tuple[IntArray, FloatArray]:
-    """Order and signs that bring singular vectors nearest to the last ones.
-
-    Columns of ``left``, rows of ``right`` (ports, ports). Use ``left[:, order] * signs`` and
-    ``right[order] * signs[:, None]``: the product of the two is the same matrix.
-    """
-    overlap = left_near.T @ left + right_near @ right.T
-    rows = np.arange(len(overlap))
-    order: IntArray = np.abs(overlap).argmax(axis=1)
-    if len(np.unique(order)) < len(order):
-        order = linear_sum_assignment(-np.abs(overlap))[1]
-    signs = np.where(overlap[rows, order] < 0.0, -1.0, 1.0)
-    return order, signs
 
 
 def near_phases(near: Sequence[FloatArray | None], heaters: int) -> FloatArray | None:

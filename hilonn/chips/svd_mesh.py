@@ -8,7 +8,7 @@ import numpy as np
 
 from hilonn.chips.chip import Settings
 from hilonn.chips.coherent import CoherentChip
-from hilonn.chips.programming import match_singular_vectors
+from hilonn.chips.continuity import match_singular_vectors
 from hilonn.clock import Clock
 from hilonn.devices import Timing
 from hilonn.mesh import SvdMesh, haar_unitary
@@ -18,7 +18,8 @@ from hilonn.typing import FloatArray
 
 
 class SvdMeshChip(CoherentChip):
-    """Programs U S V^T of a real matrix; input and output phases of the record are absorbed."""
+    """Programs the U S V^T of a real matrix, divided by its largest singular value: a passive chip
+    cannot amplify. The record's input and output phases are absorbed into U and V."""
 
     def __init__(
         self,
@@ -31,23 +32,19 @@ class SvdMeshChip(CoherentChip):
     ) -> None:
         self._mesh = SvdMesh(ports)
         self.inputs = self.outputs = ports
-        super().__init__(
-            name, "svd_mesh", ports, self._mesh.layout, wiring, records, clock, timing
-        )
+        super().__init__(name, "svd_mesh", ports, self._mesh.layout, wiring, records, clock, timing)
 
     def _transmission(self) -> float:
-        loss = self.records.chip.value("mzi_transmission")
-        lossy = SvdMesh(self.ports, mzi_transmission=loss)
+        lossy = SvdMesh(self.ports, mzi_transmission=self.records.chip.value("mzi_transmission"))
         rng = np.random.default_rng(0)
-        ones = np.ones(self.ports)
         phases = self._mesh.compose_phases(
-            haar_unitary(self.ports, rng), ones, haar_unitary(self.ports, rng)
+            haar_unitary(self.ports, rng), np.ones(self.ports), haar_unitary(self.ports, rng)
         )
         return float(np.linalg.norm(lossy.matrix(phases)) / np.sqrt(self.ports))
 
-    def _decompose(
+    def _phases(
         self, matrices: FloatArray, near: Sequence[Settings | None]
-    ) -> tuple[FloatArray, FloatArray, np.ndarray, np.ndarray]:
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         count, m, n = matrices.shape
         padded = np.zeros((count, self.ports, self.ports))
         padded[:, :m, :n] = matrices
@@ -61,8 +58,6 @@ class SvdMeshChip(CoherentChip):
         scale = singular.max(axis=1)
         scale[scale == 0.0] = 1.0
         phases = self._mesh.compose_phases(
-            np.exp(1j * self._output_phase)[:, None] ** -1 * left,
-            singular / scale[:, None],
-            right * np.exp(-1j * self._input_phase),
+            self._output_turn * left, singular / scale[:, None], right * self._input_turn
         )
         return phases, scale, left, right

@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from hilonn.devices import Bank
 from hilonn.errors import ConfigError
 from hilonn.registry import Wire
+from hilonn.typing import IntArray
 
-__all__ = ["Wire", "require"]
+B = TypeVar("B", bound=Bank)
 
 
 def require(
-    wiring: Mapping[str, Wire], role: str, kind: type[Bank], count: int, chip: str
-) -> Wire:
-    """The wire of ``role``, checked for its kind and number of channels."""
+    wiring: Mapping[str, Wire], role: str, kind: type[B], count: int, chip: str
+) -> tuple[B, IntArray]:
+    """Device and channels of ``role``, checked for kind and number. ConfigError otherwise."""
+    where = f"chips.{chip}.wiring.{role}"
     if role not in wiring:
-        raise ConfigError(
-            f"chips.{chip}.wiring: {role} is missing; {count} channels of "
-            f"{kind.__name__} are needed"
-        )
+        raise ConfigError(f"{where} is missing: {count} channels of {kind.__name__} are needed")
     wire = wiring[role]
     if not isinstance(wire.device, kind):
         raise ConfigError(
-            f"chips.{chip}.wiring.{role}: {wire.device.name} is a "
-            f"{type(wire.device).__name__}, not {kind.__name__}"
+            f"{where}: {wire.device.name} is a {type(wire.device).__name__}, not {kind.__name__}"
         )
     if len(wire.channels) != count:
         raise ConfigError(
-            f"chips.{chip}.wiring.{role}: {len(wire.channels)} channels of {wire.device.name} are "
-            f"wired, {count} are needed"
+            f"{where}: {len(wire.channels)} channels of {wire.device.name} are wired, {count} are "
+            "needed"
         )
-    return wire
+    return wire.device, wire.channels
+
+
+def allow(wiring: Mapping[str, Wire], roles: set[str], chip: str) -> None:
+    """ConfigError for a role that the chip does not have."""
+    unknown = sorted(set(wiring) - roles)
+    if unknown:
+        raise ConfigError(
+            f"chips.{chip}.wiring: unknown role {unknown[0]!r}; this chip has "
+            f"{', '.join(sorted(roles))}"
+        )

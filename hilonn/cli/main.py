@@ -33,7 +33,9 @@ ForceOption = Annotated[bool, typer.Option(help="Go on although something differ
 def train(
     experiment: Annotated[str, typer.Argument(help="A built-in experiment or a TOML file.")],
     bench: BenchOption = "simulated",
-    out: Annotated[Path | None, typer.Option(help="The run's folder; a new one by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder; a new one by default.")
+    ] = None,
     seed: SeedOption = 0,
     chip_seed: ChipSeedOption = 0,
     data: Annotated[Path | None, typer.Option(help="The folder that holds the data.")] = None,

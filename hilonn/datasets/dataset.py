@@ -48,7 +48,9 @@ class Dataset:
 
 def make_dataset(
     name: str,
-    parts: tuple[tuple[FloatArray, IntArray], tuple[FloatArray, IntArray], tuple[FloatArray, IntArray]],
+    parts: tuple[
+        tuple[FloatArray, IntArray], tuple[FloatArray, IntArray], tuple[FloatArray, IntArray]
+    ],
 ) -> Dataset:
     """A dataset from (inputs, labels) of the three parts.
 

@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
 
 class Gate(Protocol):
-    """Asked before hardware changes and told after. One object a bench."""
+    """Asked before hardware changes and told after. One object a bench.
+
+    ``generation`` rises whenever what a device holds may not be what was last written.
+    """
+
+    generation: int
 
     def admit(self, device: Device, verb: str, value: FloatArray) -> None:
         """Return if ``device.verb(value)`` may happen; raise LimitError if not."""
@@ -28,6 +33,8 @@ class Gate(Protocol):
 
 class OpenGate:
     """The gate of a device used on its own, outside any bench: only the device's own limits hold."""
+
+    generation = 0
 
     def admit(self, device: Device, verb: str, value: FloatArray) -> None:
         return None

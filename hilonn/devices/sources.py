@@ -121,6 +121,10 @@ class Switch(Scalar):
             raise LimitError(f"{self.name}.select: {position} is not a whole number")
         self._change("select", position, 0, self.positions - 1, "")
 
+    def locked(self) -> bool:
+        """Whether the light that the switch carries is in lock; True where the box cannot tell."""
+        return True
+
     @abstractmethod
     def position(self) -> int:
         """The position the box says it is in."""

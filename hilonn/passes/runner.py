@@ -16,6 +16,10 @@ from hilonn.passes.plan import PlannedPass, plan
 from hilonn.passes.request import PassRequest, Trace, Weights
 from hilonn.typing import FloatArray, IntArray, Snapshot
 
+OVERLOAD_STEP = 1.4
+"""Inputs are scaled down by this where the largest range of the detectors does not hold them."""
+OVERLOADS = 20
+"""How often a layer's inputs may be scaled down in a row before the chip is called unusable."""
 HEADROOM = 1.5
 """Full scale of the modulators over the largest input seen: x - F e exceeds x (1.04 to 1.4)."""
 
@@ -76,7 +80,7 @@ class PassRunner:
         """Run ``requests``, in whatever order is cheapest, and return their traces in theirs.
 
         Raises PairRetake where a frozen gain or range was left, SaturationError where no range
-        is large enough, and whatever the devices raise.
+        is large enough for any input gain, and whatever the devices raise.
         """
         for request in requests:
             if request.direction != "forward":
@@ -91,7 +95,18 @@ class PassRunner:
         while position < len(passes):
             first = passes[position]
             count = self.placements[first.layer].tiles
-            self._layer(passes[position : position + count], requests, states, before, after)
+            tiles = passes[position : position + count]
+            for _ in range(OVERLOADS):
+                try:
+                    self._layer(tiles, requests, states, before, after)
+                    break
+                except SaturationError as error:
+                    self._overloaded(first.layer, requests, error)
+            else:
+                raise SaturationError(
+                    f"layer {first.layer} saturates {self.chip.id} however far its inputs are "
+                    "scaled down: is a detector stuck at its rail, or stray light on it?"
+                )
             position += count
         self._pairs |= {r.pair for r in requests if r.pair is not None}
         return [
@@ -152,6 +167,16 @@ class PassRunner:
             if requests[i].keep != "output":
                 after[i].append(activated)
 
+    def _overloaded(
+        self, layer: int, requests: Sequence[PassRequest], error: SaturationError
+    ) -> None:
+        """Scale the layer's inputs down; nothing of an open pair can be kept then."""
+        self._tiles[layer].gain *= OVERLOAD_STEP
+        self._tiles[layer].ranges[:] = -1
+        self.statistics.retakes += 1
+        if any(r.pair is not None for r in requests):
+            self._pair_retake(f"layer {layer} saturated ({error})")
+
     def _settings(self, index: int, weights: Weights) -> list[Settings]:
         tiles = self._tiles[index]
         if tiles.weights is not weights[index]:
@@ -184,7 +209,7 @@ class PassRunner:
 
     def _pair_retake(self, what: str) -> None:
         self.statistics.pair_retakes += 1
-        raise PairRetake(f"{what} in the second trip of a pair; both are taken again")
+        raise PairRetake(f"{what}: both trips of the pair are taken again")
 
     def _take(
         self,
@@ -210,9 +235,8 @@ class PassRunner:
                 break
             if chosen + 1 >= self.chip.ranges:
                 raise SaturationError(
-                    f"layer {index}, tile {tile}: readings of {self.chip.id} stay saturated "
-                    f"({readings.clipped_fraction:.1%} of them) at its largest range; lower the "
-                    "laser power or the input gain"
+                    f"tile {tile}: {readings.clipped_fraction:.1%} of the readings are saturated "
+                    "at the largest range"
                 )
             ranges[tile] = chosen + 1
             self.statistics.retakes += 1

@@ -157,9 +157,9 @@ class TwoPass(BaseModel):
         feedback = state["feedback"]
         if self.error_enters == "input":
             return [x - error @ feedback[0].T, *second] if second else [x]
-        return [
-            clean[layer] - error @ feedback[layer].T for layer in range(len(second))
-        ] + [clean[-2]]
+        return [clean[layer] - error @ feedback[layer].T for layer in range(len(second))] + [
+            clean[-2]
+        ]
 
     def _gradients(
         self,

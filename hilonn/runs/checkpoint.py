@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hilonn.errors import ResumeError
-from hilonn.runs.atomic import write_bytes
+from hilonn.atomic import write_bytes
 from hilonn.typing import Snapshot
 
 MAGIC = b"hilonn-checkpoint-1\n"

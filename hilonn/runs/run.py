@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from hilonn.errors import ConfigError, ResumeError, StorageError
 from hilonn.runs import checkpoint as checkpoints
-from hilonn.runs.atomic import sync_folder, write_bytes, write_json
+from hilonn.atomic import sync_folder, write_bytes, write_json
 from hilonn.typing import FloatArray, Snapshot
 
 MUST_AGREE = {

@@ -121,6 +121,16 @@ def test_a_small_range_saturates_and_says_so() -> None:
     np.testing.assert_allclose(readings.signal[1, :2], 0.45e-3, rtol=1e-12)
 
 
+def test_the_converters_last_code_counts_as_saturated() -> None:
+    top = crossbar(real=("adc",), adc_bits=8)
+    top.detectors.set_range(8)  # full scale 0.9 mA, which full drive gives exactly
+    step = 1.125 * 0.9e-3 / 255
+    for below, saturated in ((0.3, True), (0.7, False)):
+        amplitude = np.sqrt(1 - below * step / 0.9e-3)
+        readings = top.read(np.full((1, 2), amplitude))
+        assert readings.saturated[0].tolist() == [saturated, saturated, False, False]
+
+
 def test_the_largest_range_saturates_at_the_onset() -> None:
     inputs = np.array([[0.7, 0.7], [1.0, 1.0]])
     top = crossbar(real=("saturation",), saturation_onset=0.6)

@@ -144,13 +144,15 @@ def test_lock_loss_shows_on_the_switch() -> None:
 
 
 def test_temperature_step_passes() -> None:
-    top = Benchtop(real=("temperature",), faults=("temperature_step=2@1s",))
+    top = Benchtop(real=("temperature",), faults=("temperature_step=2@1s", "temperature_step=1@4s"))
     controller = SimulatedTemperatureController("tec", top.plant)
     assert controller.stable()
     top.plant.clock.sleep(1.0)
     assert controller.temperature() == pytest.approx(27.0)
     assert not controller.stable()
     assert top.plant.phases().any()
+    top.plant.clock.sleep(3.0)
+    assert controller.temperature() == pytest.approx(26 + 2 * np.exp(-1))
     top.plant.clock.sleep(60.0)
     assert controller.stable()
     assert not top.plant.phases().any()

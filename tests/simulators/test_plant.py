@@ -15,7 +15,7 @@ from hilonn.simulators.journal import read_journal
 from tests.simulators.benchtop import TIMING, Benchtop
 
 ARCHITECTURES = ["svd_mesh", "unitary_mesh", "crossbar"]
-FAULTS = ("dead_detector:1@0.004s", "stuck_heater:3@0.01s", "lock_loss@0.02s")
+FAULTS = ("dead_detector:1@0.004s", "stuck_heater:3@0.05s", "lock_loss@0.08s")
 
 
 def work(top: Benchtop, rounds: range) -> list[np.ndarray]:
@@ -23,7 +23,7 @@ def work(top: Benchtop, rounds: range) -> list[np.ndarray]:
     seen = []
     for k in rounds:
         rng = np.random.default_rng(k)
-        top.heat(rng.uniform(0, 4, top.heaters.channels), [0.0, 3e-5, 1e-4, 2e-3][k % 4])
+        top.heat(rng.uniform(0, 4, top.heaters.channels), [0.0, 3e-5, 1e-4, 0.03][k % 4])
         if k % 3 == 0:
             top.shutter.select(k % 2)
         top.detectors.set_range(9 - k % 3)

@@ -1,0 +1,89 @@
+"""A crossbar: one interferometer a weight, powers added on two buses an output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hilonn.chips.chip import Batch, ChipReadings, Settings
+from hilonn.chips.heater_chip import HeaterChip
+from hilonn.chips.wiring import allow
+from hilonn.clock import Clock
+from hilonn.devices import Timing
+from hilonn.errors import ConfigError
+from hilonn.records import Records
+from hilonn.registry import Wire
+from hilonn.typing import FloatArray
+
+ROLES = {"phase_shifters", "modulators", "photodetectors"}
+
+
+class CrossbarChip(HeaterChip):
+    """Balanced readout: the difference of an output's two buses is sum_j g_ij cos(theta_ij) P_j.
+
+    Inputs are powers. Signed ones are played twice, their positive and their negative parts, in
+    one pass, and subtracted. Heaters are counted output by output.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ports: int,
+        wiring: Mapping[str, Wire],
+        records: Records,
+        clock: Clock,
+        timing: Timing,
+    ) -> None:
+        allow(wiring, ROLES, name)
+        self.inputs = self.outputs = ports
+        columns, rows = np.meshgrid(np.arange(ports), np.arange(ports))
+        layout = np.stack([columns.ravel(), rows.ravel()], axis=1).astype(float)
+        super().__init__(name, "crossbar", ports, layout, wiring, records, clock, timing)
+        self.signed_readout = "balanced"
+        self.readouts = frozenset({"balanced"})
+        power = records.chip.value("input_power")
+        gain = records.chip.value("weight_gain") * power
+        # Every weight is brought down to what the weakest path can do.
+        self._weakest = float(gain.min())
+        self._level = self._weakest / gain
+
+    def run(self, settings: Settings, batch: Batch) -> ChipReadings:
+        """As ``CoherentChip.run``; the only readout is ``balanced``."""
+        started = self.clock.now()
+        if batch.readout != "balanced" or batch.quadrature == "both":
+            raise ConfigError(
+                f"{self.id} has the readout balanced and no quadratures, not {batch.readout!r}"
+            )
+        self._check_inputs(batch.inputs)
+        inputs = batch.inputs
+        signed = bool((inputs < 0.0).any())
+        powers = np.concatenate([inputs, -inputs]) if signed else inputs
+        self._program(settings, {})
+        signal, index, clipped = self._detection.read(
+            self._modulators,
+            self._modulator_drive(np.sqrt(np.maximum(powers, 0.0))),
+            batch.averages,
+            batch.range,
+            difference=True,
+            null=self._null,
+            key=(0, 0),
+        )
+        if signed:
+            signal = signal[: len(inputs)] - signal[len(inputs) :]
+        self.statistics.runs += 1
+        values = signal[:, : settings.shape[0]] * (settings.scale / self._weakest)
+        seconds = self.clock.now() - started
+        return ChipReadings(values, clipped > 0.0, clipped, index, seconds, True)
+
+    def _phases(
+        self, matrices: FloatArray, near: Sequence[Settings | None]
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        count, m, n = matrices.shape
+        weights = np.zeros((count, self.outputs, self.inputs))
+        weights[:, :m, :n] = matrices
+        scale = np.abs(weights).max(axis=(1, 2))
+        scale[scale == 0.0] = 1.0
+        cosines = weights / scale[:, None, None] * self._level
+        nothing = np.zeros((count, 0))
+        return np.arccos(cosines).reshape(count, -1), scale, nothing, nothing

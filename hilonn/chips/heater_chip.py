@@ -1,0 +1,171 @@
+"""What chips with heaters, modulators and pairs of photodetectors share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hilonn.chips.chip import MOVED, ChipStatistics, MatrixChip, Settings
+from hilonn.chips.detection import Detection
+from hilonn.chips.programming import Heaters, near_phases
+from hilonn.chips.wiring import require
+from hilonn.clock import Clock
+from hilonn.devices import Modulators, PhaseShifters, Photodetectors, Timing
+from hilonn.errors import CalibrationError, ConfigError, LimitError
+from hilonn.records import Records
+from hilonn.registry import Wire
+from hilonn.transfer import drive_of_amplitude
+from hilonn.typing import FloatArray, Snapshot
+
+
+class HeaterChip(MatrixChip):
+    """Programs heaters through one vector write, plays batches, reads pairs of detectors."""
+
+    def __init__(
+        self,
+        name: str,
+        architecture: str,
+        ports: int,
+        layout: FloatArray,
+        wiring: Mapping[str, Wire],
+        records: Records,
+        clock: Clock,
+        timing: Timing,
+    ) -> None:
+        chip = records.chip
+        if chip.architecture != architecture or chip.ports != ports:
+            raise CalibrationError(
+                f"chip {name} is a {architecture} of {ports} ports, its record is of {chip.chip}, "
+                f"a {chip.architecture} of {chip.ports} ports"
+            )
+        self.id = chip.chip
+        self.name = name
+        self.architecture = architecture
+        self.ports = ports
+        self.records = records
+        self.clock = clock
+        self.statistics = ChipStatistics()
+        self._shifters, self._heater_channels = require(
+            wiring, "phase_shifters", PhaseShifters, len(layout), name
+        )
+        self._modulators, self._modulator_channels = require(
+            wiring, "modulators", Modulators, ports, name
+        )
+        detectors, pairs = require(wiring, "photodetectors", Photodetectors, 2 * ports, name)
+        high = self._shifters.spec.bound("high", self._shifters.channels)
+        self._heaters = Heaters.of(chip, layout, high[self._heater_channels])
+        self._detection = Detection(detectors, pairs, records.photodetectors, timing)
+        self.ranges = len(detectors.ranges)
+        self._v_pi = records.modulators.value("v_pi")
+        self._bias = records.modulators.value("bias")
+        self._null = np.zeros(self._modulators.channels)
+        self._null[self._modulator_channels] = self._bias
+        self._drive = np.full(self._shifters.channels, np.nan)
+        self._settled = -np.inf
+        self._generation = -1
+
+    def compile(self, matrices: FloatArray, near: Sequence[Settings | None]) -> list[Settings]:
+        """Settings for real ``matrices`` (k, m, n), m <= outputs, n <= inputs. No I/O.
+
+        Raises ConfigError for a wrong shape or NaN, CalibrationError where the record's crosstalk
+        cannot be inverted.
+        """
+        matrices = np.asarray(matrices, dtype=float)
+        if (
+            matrices.ndim != 3
+            or matrices.shape[1] > self.outputs
+            or matrices.shape[2] > self.inputs
+        ):
+            raise ConfigError(
+                f"{self.architecture} {self.id} takes matrices (k, m <= {self.outputs}, n <= "
+                f"{self.inputs}), not {matrices.shape}"
+            )
+        if not np.isfinite(matrices).all():
+            raise ConfigError(f"a matrix for {self.id} is not finite")
+        count, m, n = matrices.shape
+        phases, scale, left, right = self._phases(matrices, near)
+        known = near_phases([None if s is None else s.self_phase for s in near], phases.shape[1])
+        own = self._heaters.self_phases(phases, known)
+        drives = self._heaters.drives(own)
+        moved = np.zeros(count, dtype=int)
+        if known is not None:
+            moved = (np.abs(own - known) > MOVED).sum(axis=1)
+        return [
+            Settings(drives[i], own[i], float(scale[i]), (m, n), left[i], right[i], int(moved[i]))
+            for i in range(count)
+        ]
+
+    def snapshot(self) -> Snapshot:
+        return {
+            "drive": self._drive,
+            "settled": float(self._settled),
+            "baselines": self._detection.snapshot(),
+            "statistics": dict(vars(self.statistics)),
+        }
+
+    def restore(self, snapshot: Snapshot) -> None:
+        self._drive = np.array(snapshot["drive"])
+        self._settled = snapshot["settled"]
+        self._generation = self._gate_generation()
+        self._detection.restore(snapshot["baselines"])
+        self.statistics = ChipStatistics(**snapshot["statistics"])
+
+    @abstractmethod
+    def _phases(
+        self, matrices: FloatArray, near: Sequence[Settings | None]
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Phases (k, heaters), scales (k,), and what a later programming stays near to (k, ...)."""
+
+    def _program(self, settings: Settings, extra: Mapping[int, float]) -> None:
+        """Write ``settings``, and ``extra`` drives by channel, unless the device holds them; then
+        wait for what is left of the settling time."""
+        generation = self._gate_generation()
+        if generation != self._generation:
+            # A trip, a reconnect, a safe state: nothing is believed of what the device holds.
+            self._drive = np.full(self._shifters.channels, np.nan)
+            self._generation = generation
+            self._forget()
+        # Channels that no chip is wired to stay at zero.
+        drive = np.zeros(self._shifters.channels)
+        drive[self._heater_channels] = settings.drive
+        for channel, value in extra.items():
+            drive[channel] = value
+        if not np.array_equal(drive, self._drive):
+            self._shifters.write(drive)
+            self._drive = drive
+            self._settled = self.clock.now() + self._shifters.spec.settling_time
+            self.statistics.programmings += 1
+        self.clock.wait_until(self._settled)
+
+    def _forget(self) -> None:
+        """Nothing is known of the bench any more: baselines are measured anew."""
+        self._detection.forget()
+
+    def _gate_generation(self) -> int:
+        return self._shifters.gate.generation
+
+    def _check_inputs(self, inputs: FloatArray) -> None:
+        if inputs.ndim != 2 or inputs.shape[1] > self.inputs:
+            raise ConfigError(
+                f"{self.id} has {self.inputs} inputs; a batch has the shape {inputs.shape}"
+            )
+        largest = float(np.abs(inputs).max(initial=0.0))
+        if not largest <= 1.0 + 1e-12:
+            raise LimitError(
+                f"{self.id}: an input of {largest:.4g} was asked; inputs are in units of the "
+                "modulators' full scale, -1 .. 1. Nothing was written"
+            )
+
+    def _modulator_drive(self, amplitudes: FloatArray) -> FloatArray:
+        """Drives (samples, channels) for fields (samples, n), up to rounding within [-1, 1];
+        modulators beyond n stay at their null."""
+        n = amplitudes.shape[1]
+        drive = np.empty((len(amplitudes), self._modulators.channels))
+        drive[:] = self._null
+        rounded = np.minimum(np.maximum(amplitudes, -1.0), 1.0)  # 1 + 1e-12 is 1
+        drive[:, self._modulator_channels[:n]] = drive_of_amplitude(
+            rounded, self._v_pi[:n], self._bias[:n]
+        )
+        return drive

@@ -1,0 +1,67 @@
+"""One unitary mesh: a real matrix is embedded in an orthogonal one of twice the size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hilonn.chips.chip import Settings
+from hilonn.chips.coherent import CoherentChip
+from hilonn.clock import Clock
+from hilonn.devices import Timing
+from hilonn.mesh import RectangularMesh, haar_unitary
+from hilonn.records import Records
+from hilonn.registry import Wire
+from hilonn.typing import FloatArray
+
+
+class UnitaryMeshChip(CoherentChip):
+    """Hosts matrices of half its ports: a contraction C = W S V^T is the corner of the dilation
+    [[C, W sqrt(1 - S^2) W^T], [V sqrt(1 - S^2) V^T, -C^T]] (Halmos 1950), which is a function of C
+    alone, so that nothing is left to choose but the branches of the phases."""
+
+    def __init__(
+        self,
+        name: str,
+        ports: int,
+        wiring: Mapping[str, Wire],
+        records: Records,
+        clock: Clock,
+        timing: Timing,
+    ) -> None:
+        self._mesh = RectangularMesh(ports)
+        self.inputs = self.outputs = ports // 2
+        super().__init__(
+            name, "unitary_mesh", ports, self._mesh.layout, wiring, records, clock, timing
+        )
+
+    def _transmission(self) -> float:
+        lossy = RectangularMesh(
+            self.ports, mzi_transmission=self.records.chip.value("mzi_transmission")
+        )
+        phases = self._mesh.decompose(haar_unitary(self.ports, np.random.default_rng(0)))
+        return float(np.linalg.norm(lossy.matrix(phases)) / np.sqrt(self.ports))
+
+    def _phases(
+        self, matrices: FloatArray, near: Sequence[Settings | None]
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        count, m, n = matrices.shape
+        half = self.outputs
+        corner = np.zeros((count, half, half))
+        corner[:, :m, :n] = matrices
+        left, singular, right = np.linalg.svd(corner)
+        scale = np.where(singular[:, 0] == 0.0, 1.0, singular[:, 0])
+        singular = np.minimum(singular / scale[:, None], 1.0)
+        rest = np.sqrt(1.0 - singular**2)[:, None, :]
+        whole = np.zeros((count, self.ports, self.ports))
+        whole[:, 2 * half :, 2 * half :] = np.eye(self.ports - 2 * half)
+        contraction = (left * singular[:, None, :]) @ right
+        left_t, right_t = left.transpose(0, 2, 1), right.transpose(0, 2, 1)
+        whole[:, :half, :half] = contraction
+        whole[:, :half, half : 2 * half] = (left * rest) @ left_t
+        whole[:, half : 2 * half, :half] = (right_t * rest) @ right
+        whole[:, half : 2 * half, half : 2 * half] = -contraction.transpose(0, 2, 1)
+        phases = self._mesh.decompose_flat(self._output_turn * whole * self._input_turn)
+        nothing = np.zeros((count, 0))
+        return phases, scale, nothing, nothing
