@@ -31,12 +31,13 @@ class DataSection(_Section):
     """``name``: a built-in dataset, or a path to an .npz or .csv file (relative to the experiment
     file). ``principal_components``: keep so many, fitted on the training part. ``centre``:
     subtract the training part's mean, feature by feature. ``limit``: use only the first samples
-    of the training part (0: all)."""
+    of the training part (0: all). ``merge_validation``: train on the validation part too."""
 
     name: str
     centre: bool = True
     principal_components: Annotated[int, Field(ge=1)] | None = None
     limit: Annotated[int, Field(ge=0)] = 0
+    merge_validation: bool = False
 
 
 class DenseSection(_Section):
@@ -50,13 +51,15 @@ class DenseSection(_Section):
 
 
 class TrainingSection(_Section):
-    """As the arguments of ``Trainer.fit``; ``patience`` 0 trains to the end."""
+    """As the arguments of ``Trainer.fit``; ``patience`` 0 trains to the end. ``follow_test``: read the
+    test part after each epoch too, for a curve; nothing is chosen by it."""
 
     epochs: Annotated[int, Field(ge=1)] = 40
     batch: Annotated[int, Field(ge=1)] = 32
     patience: Annotated[int, Field(ge=0)] = 0
     evaluate_every: Annotated[int, Field(ge=1)] = 1
     checkpoint_seconds: Annotated[float, Field(gt=0.0)] = 30.0
+    follow_test: bool = False
 
 
 class ExperimentFile(_Section):
@@ -89,6 +92,8 @@ class Experiment:
             dataset = principal_components(dataset, section.principal_components)
         if section.centre:
             dataset = _centred(dataset)
+        if section.merge_validation:
+            dataset = _merged(dataset)
         if section.limit:
             cut = Split(
                 dataset.train.inputs[: section.limit], dataset.train.targets[: section.limit]
@@ -179,3 +184,11 @@ def _centred(dataset: Dataset) -> Dataset:
         validation=Split(dataset.validation.inputs - mean, dataset.validation.targets),
         test=Split(dataset.test.inputs - mean, dataset.test.targets),
     )
+
+
+def _merged(dataset: Dataset) -> Dataset:
+    parts = (dataset.train, dataset.validation)
+    inputs = np.concatenate([part.inputs for part in parts])
+    targets = np.concatenate([part.targets for part in parts])
+    empty = Split(dataset.validation.inputs[:0], dataset.validation.targets[:0])
+    return replace(dataset, train=Split(inputs, targets), validation=empty)

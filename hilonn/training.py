@@ -158,8 +158,12 @@ class Trainer:
         checkpoint_seconds: float = 30.0,
         evaluate_every: int = 1,
         log_passes: bool = False,
+        followed: Split | None = None,
     ) -> Run | None:
         """Train and return the run (None without ``out``).
+
+        ``followed`` is read after each epoch beside ``validation``, for a curve (logged as
+        ``followed_accuracy``); nothing is chosen by it.
 
         Raises ConfigError for data that does not fit the network, before light is on; Interrupted
         after a first Ctrl-C (the step finished, the checkpoint written); and whatever the bench
@@ -175,10 +179,10 @@ class Trainer:
         if out is not None:
             run = Run.create(Path(out), header or {}, self.snapshot())
         if run is None:
-            self._fit(train, validation, schedule, None, log_passes)
+            self._fit(train, validation, schedule, None, log_passes, followed)
             return None
         with run:
-            self._fit(train, validation, schedule, run, log_passes)
+            self._fit(train, validation, schedule, run, log_passes, followed)
         return run
 
     def resume(
@@ -190,12 +194,13 @@ class Trainer:
         schedule: Schedule,
         log_passes: bool = False,
         exact: bool = True,
+        followed: Split | None = None,
     ) -> None:
         """Go on from ``run``'s checkpoint. With ``exact`` false (forced) what does not fit the
         bench is measured anew; the weights and the rule's state are kept either way."""
         self.check_data(train, "training")
         self.restore(run.rewind(), exact=exact)
-        self._fit(train, validation, schedule, run, log_passes)
+        self._fit(train, validation, schedule, run, log_passes, followed)
 
     def evaluate(self, split: Split, weights: Weights | None = None) -> Evaluation:
         """Run ``split`` through the chip once with ``weights`` (default: the trainer's)."""
@@ -241,6 +246,7 @@ class Trainer:
         schedule: Schedule,
         run: Run | None,
         log_passes: bool,
+        followed: Split | None,
     ) -> None:
         state, runner = self._state, self.runner
         bench = self.bench
@@ -266,7 +272,7 @@ class Trainer:
                         saved = time.perf_counter()
                     if interruptions.requested:
                         raise Interrupted
-                self._end_epoch(validation, schedule, steps, run, started)
+                self._end_epoch(validation, followed, schedule, steps, run, started)
                 if run is not None:
                     self._save(run)
                     saved = time.perf_counter()
@@ -326,6 +332,7 @@ class Trainer:
     def _end_epoch(
         self,
         validation: Split | None,
+        followed: Split | None,
         schedule: Schedule,
         steps: int,
         run: Run | None,
@@ -349,6 +356,8 @@ class Trainer:
                 state.best_weights = state.weights
             elif schedule.patience and state.epoch - state.best_epoch >= schedule.patience:
                 state.stopped = True
+        if followed is not None:
+            metrics["followed_accuracy"] = self.evaluate(followed).accuracy
         self.runner.refresh()
         state.epoch += 1
         state.step, state.loss_sum, state.correct, state.seen = 0, 0.0, 0, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def train(
     dataset = experiment.load_data(_folder(options))
     network = experiment.network(dataset)
     check_new_folder(out)
-    with open_bench(bench_source, options) as bench:
+    with one_blas_thread(), open_bench(bench_source, options) as bench:
         trainer = Trainer(
             bench.chip(),
             network,
@@ -66,6 +67,7 @@ def train(
             out=out,
             header=header(experiment, bench, bench_source, dataset, options),
             log_passes=options.log_passes,
+            followed=dataset.test if training.follow_test else None,
         )
         with Run.open(out, write=True) as run:
             return _finish(run, trainer, bench, dataset)
@@ -89,7 +91,7 @@ def resume(
             return finished
         experiment, options, dataset = _reload(run)
         network = experiment.network(dataset)
-        with open_bench(run.header["bench_source"], options) as bench:
+        with one_blas_thread(), open_bench(run.header["bench_source"], options) as bench:
             found = _differences(run, experiment, bench, dataset, options, force, "resumed exactly")
             if found:
                 run.event("forced_resume", differences=found)
@@ -112,6 +114,7 @@ def resume(
                 ),
                 log_passes=options.log_passes,
                 exact=not found,
+                followed=dataset.test if training.follow_test else None,
             )
             return _finish(run, trainer, bench, dataset)
 
@@ -121,7 +124,7 @@ def evaluate(folder: Path, *, force: bool = False) -> tuple[dict[str, Any], Eval
     run = Run.open(folder)
     experiment, options, dataset = _reload(run)
     network = experiment.network(dataset)
-    with open_bench(run.header["bench_source"], options) as bench:
+    with one_blas_thread(), open_bench(run.header["bench_source"], options) as bench:
         found = _differences(run, experiment, bench, dataset, options, force, "evaluated as it was")
         trainer = Trainer(bench.chip(), network, experiment.rule, seed=options.seed)
         trainer.restore(run.load_checkpoint(), exact=not found)
@@ -136,6 +139,14 @@ def evaluate(folder: Path, *, force: bool = False) -> tuple[dict[str, Any], Eval
             "run": str(folder),
         }
         return result, evaluation
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """BLAS on one thread: a tile's products are too small to share, and the result of a run then
+    does not depend on the number of cores."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, user_api="blas")
 
 
 def open_bench(source: str, options: RunOptions) -> Bench:

@@ -78,6 +78,8 @@ class TrainingDisplay:
             self._note = f"loss {metrics['loss']:.4f}, training {metrics['accuracy']:.1%}"
             if "validation_accuracy" in metrics:
                 self._note += f", validation {metrics['validation_accuracy']:.1%}"
+            if "followed_accuracy" in metrics:
+                self._note += f", test {metrics['followed_accuracy']:.1%}"
             if self._bar is None:
                 self._console.print(
                     f"epoch {progress.epoch}/{progress.epochs}: {self._note}", highlight=False

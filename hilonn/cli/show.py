@@ -39,7 +39,14 @@ def summary(folder: Path) -> dict[str, Any]:
         "history": [
             {
                 key: event[key]
-                for key in ("epoch", "loss", "accuracy", "validation_accuracy", "wall_seconds")
+                for key in (
+                    "epoch",
+                    "loss",
+                    "accuracy",
+                    "validation_accuracy",
+                    "followed_accuracy",
+                    "wall_seconds",
+                )
                 if key in event
             }
             for event in epochs
