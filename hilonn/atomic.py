@@ -21,12 +21,12 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
         sync_folder(path.parent)
     except OSError as error:
         if temporary is not None:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                Path(temporary).unlink()
         raise StorageError(
             f"cannot write {path}: {error.strerror or error}. What was there before is whole; free "
             "some space or mend the folder's rights, then resume"

@@ -6,6 +6,7 @@ import atexit
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,6 +15,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from hilonn import registry
+from hilonn.bench_check import CheckReport, check_bench
 from hilonn.bench_file import (
     BenchFile,
     BenchSource,
@@ -145,6 +147,10 @@ class Bench:
     def interruptions(self) -> AbstractContextManager[Interruptions]:
         """Within: the first Ctrl-C only asks (``requested``), a second raises at once."""
         return soft_interrupt()
+
+    def check(self) -> CheckReport:
+        """Identities, dark, light, a known pattern, safe state: go or no-go with reasons."""
+        return check_bench(self)
 
     def safe_state(self) -> None:
         """Light off, heaters ramped to zero, outputs off, in the order of ``[safety]``.
@@ -334,7 +340,7 @@ class Bench:
                         pool.submit(attempt, f"devices.{device.name}", device.open)
         for name, device in self.devices.items():
             if device.is_open:
-                attempt(f"devices.{name}", lambda n=name, d=device: self._identify(n, d))
+                attempt(f"devices.{name}", partial(self._identify, name, device))
         if failures:
             raise ConnectionLost(
                 f"bench {self.name}: {len(failures)} of {len(self.devices)} devices did not open\n"
@@ -404,7 +410,7 @@ class Bench:
             folder = Path() if self.path is None else self.path.parent
             return load_records(folder / frame.record)
         source = frame.record.removeprefix("connection:")
-        connection = self.connections.get(source)
+        connection: object = self.connections.get(source)
         if not isinstance(connection, RecordSource):
             raise ConfigError(
                 f"{self._where}: chips.{name}.record = {frame.record!r}: {source!r} is no "
@@ -427,5 +433,5 @@ class Bench:
             if not device.is_open:
                 continue
             if isinstance(device, Actuators):
-                yield lambda d=device: self.gate.ramp(d, np.clip(0.0, d._low, d._high))
+                yield partial(self.gate.ramp, device, device.nearest_to_zero())
             yield device.safe_state

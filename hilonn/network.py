@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -51,7 +52,7 @@ class Network:
     def __init__(self, *layers: Dense) -> None:
         if not layers:
             raise ConfigError("a network needs at least one layer")
-        for index, (before, after) in enumerate(zip(layers, layers[1:], strict=False)):
+        for index, (before, after) in enumerate(pairwise(layers)):
             if before.outputs != after.inputs:
                 raise ConfigError(
                     f"layer {index} has {before.outputs} outputs and layer {index + 1} has "
@@ -72,7 +73,7 @@ class Network:
 
     def ideal(self, weights: Weights, inputs: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
         """Every layer's (z, f(z)) on a perfect chip: the digital model that ``backprop`` uses."""
-        results = []
+        results: list[tuple[FloatArray, FloatArray]] = []
         x = inputs
         for layer, w in zip(self.layers, weights, strict=True):
             z = x @ w.T

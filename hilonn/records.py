@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,6 @@ import numpy as np
 from hilonn.atomic import write_bytes
 from hilonn.errors import CalibrationError
 from hilonn.typing import BoolArray, FloatArray
-
 
 FORMAT = 1
 PARTS = ("value", "uncertainty", "accepted")
@@ -92,7 +91,7 @@ class Record(ABC):
 
     def save(self, path: Path, **more: Any) -> None:
         """JSON at ``path``, arrays in an .npz beside it; each written whole."""
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for name, q in self.quantities.items():
             arrays |= {
                 f"{name}.value": q.value,
@@ -100,7 +99,7 @@ class Record(ABC):
                 f"{name}.accepted": q.accepted,
             }
         buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
+        np.savez(buffer, allow_pickle=False, **arrays)
         data = buffer.getvalue()
         head = self.head() | {
             **more,

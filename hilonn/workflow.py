@@ -146,7 +146,8 @@ def one_blas_thread() -> AbstractContextManager[object]:
     does not depend on the number of cores."""
     from threadpoolctl import threadpool_limits
 
-    return threadpool_limits(1, user_api="blas")
+    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return limits
 
 
 def open_bench(source: str, options: RunOptions) -> Bench:

@@ -72,11 +72,13 @@ class Detection:
         rail = min(rail, self._onset)
         spread = math.sqrt(self._rin * bandwidth)
         rin: FloatArray = np.zeros(samples)
-        noise: FloatArray = np.zeros((samples, channels))
         if spread:
             rin = spread * self._rin_rng.standard_normal((samples,))
-        if not self._quiet:
-            noise = self._rng.standard_normal((samples, channels))
+        noise: FloatArray = (
+            np.zeros((samples, channels))
+            if self._quiet
+            else self._rng.standard_normal((samples, channels))
+        )
         gain, dark = self._gain * (1 + gain_drift), self._dark
         if self._faulty:
             gain, dark = np.where(self._dead, 0.0, gain), np.where(self._dead, 0.0, dark)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from hilonn.mesh.jit import kernel
 from hilonn.simulators.drift import angles_to_field
 from hilonn.simulators.presets import PlantParameters
 from hilonn.simulators.truth import Truth
@@ -22,7 +23,7 @@ class Modulation:
     def __init__(self, truth: Truth, p: PlantParameters) -> None:
         self._turn = math.pi / (2 * truth.v_pi)
         self._null = self._turn * truth.bias
-        self._leak = 1j * truth.leak
+        self._leak = truth.leak
         self._leaks = bool(truth.leak.any())
         self._into = truth.launched_field * truth.input_facet
         self.high = modulator_limit(p)
@@ -46,11 +47,25 @@ class Modulation:
         """
         angle = drive * self._turn + (bias - self._null)
         scale = math.sqrt(power) * self._into * angles_to_field(fibre)
-        if self._leaks:
-            fields: ComplexArray = (np.sin(angle) + self._leak * np.cos(angle)) * scale
-        else:
-            fields = np.sin(angle) * scale
+        if not self._leaks:
+            whole: ComplexArray = np.sin(angle) * scale
+            return whole
+        fields: ComplexArray = np.empty(angle.shape, np.complex128)
+        _leaking(np.sin(angle), np.cos(angle), self._leak, scale, fields)
         return fields
+
+
+@kernel
+def _leaking(
+    sine: FloatArray,
+    cosine: FloatArray,
+    leak: FloatArray,
+    scale: ComplexArray,
+    fields: ComplexArray,
+) -> None:
+    for s in range(fields.shape[0]):
+        for k in range(fields.shape[1]):
+            fields[s, k] = complex(sine[s, k], leak[k] * cosine[s, k]) * scale[k]
 
 
 def modulator_limit(p: PlantParameters) -> float:

@@ -34,6 +34,7 @@ LINEAR = 0.05
 """rad: up to this lag the chip is interpolated between its start and its end (error lag^2 / 2)."""
 
 SETTLED_LO = 1e-5
+_SETTLED = np.zeros(1)  # nothing missing, at any sample
 NOMINAL_POWER = 0.1
 """W of the laser at which an input gets its launched power; split to all inputs and oscillator."""
 
@@ -239,13 +240,16 @@ class Plant:
         fields = self.modulation.fields(drive, self.drift.bias, self.drift.inputs, power)
         lag, lag_lo = self.heaters.lag(self.clock.now())
         if lag < SETTLED and lag_lo < SETTLED_LO:
-            left = np.zeros(len(drive))
+            left = _SETTLED
         else:  # share of the last step that is missing at each sample
             tau = self.parameters.heater_time_constant
             fall = np.exp(np.arange(len(drive)) * (-period / tau))
             left = self.heaters.decay(self.clock.now()) * fall
         arriving = self._through(fields, lag, left)
-        return self._optics.detected(arriving, self._oscillator(power, left))
+        lo = self._oscillator(power, left)
+        if len(lo) != len(drive):
+            lo = lo.repeat(len(drive))
+        return self._optics.detected(arriving, lo)
 
     def _through(self, fields: ComplexArray, lag: float, left: FloatArray) -> np.ndarray:
         settled = self._settled
@@ -270,7 +274,7 @@ class Plant:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _oscillator(self, power: float, left: FloatArray) -> ComplexArray:
-        """Field of the local oscillator at each sample, relative to its nominal one."""
+        """Field of the local oscillator, relative to its nominal one, at each share ``left``."""
         if not self.switch or self.truth.heaters == self.truth.chip_heaters:
             dark: ComplexArray = np.zeros(len(left), np.complex128)
             return dark

@@ -107,11 +107,15 @@ class MatrixChip(Chip):
     inputs: int
     outputs: int
     ranges: int
-    signed_readout: Readout | None
+    signed_readout: Readout | None = None
 
     @abstractmethod
     def compile(self, matrices: FloatArray, near: Sequence[Settings | None]) -> list[Settings]:
         """Settings for each of ``matrices`` (k, m, n), each nearest to its ``near``. No I/O."""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Measure anew what was measured once (baselines): light or wiring has changed."""
 
     @abstractmethod
     def snapshot(self) -> Snapshot:

@@ -49,10 +49,10 @@ class CoherentChip(HeaterChip):
     ) -> None:
         allow(wiring, ROLES, name)
         super().__init__(name, architecture, ports, layout, wiring, records, clock, timing)
-        self._oscillator: int | None = None
         self._oscillator_drives: dict[float, float] = {}
-        if "local_oscillator" in wiring:
-            self._wire_oscillator(wiring, len(layout))
+        self._oscillator = (
+            self._wire_oscillator(wiring, len(layout)) if "local_oscillator" in wiring else None
+        )
         self._switch: Switch | None = None
         if "local_oscillator_switch" in wiring:
             device = wiring["local_oscillator_switch"].device
@@ -62,9 +62,11 @@ class CoherentChip(HeaterChip):
                 )
             self._switch = device
         self._position: int | None = None
-        signed: Readout | None = "homodyne" if self._oscillator is not None else None
-        self.signed_readout = signed
-        self.readouts = frozenset({"power"} | ({signed} if signed else set()))
+        readouts: set[Readout] = {"power"}
+        if self._oscillator is not None:
+            self.signed_readout = "homodyne"
+            readouts.add("homodyne")
+        self.readouts = frozenset(readouts)
         self._fold_gains()
 
     def run(self, settings: Settings, batch: Batch) -> ChipReadings:
@@ -136,7 +138,8 @@ class CoherentChip(HeaterChip):
         self._homodyne_scale = 1.0 / (chip.value("output_gain") * amplitude)
         self._power_scale = 1.0 / (chip.value("output_power_gain") * amplitude**2)
 
-    def _wire_oscillator(self, wiring: Mapping[str, Wire], heaters: int) -> None:
+    def _wire_oscillator(self, wiring: Mapping[str, Wire], heaters: int) -> int:
+        """The oscillator's channel; its drives are worked out once."""
         device, channels = require(wiring, "local_oscillator", PhaseShifters, 1, self.name)
         if device is not self._shifters:
             raise ConfigError(
@@ -144,10 +147,10 @@ class CoherentChip(HeaterChip):
                 f"{self._shifters.name}, so that one write sets mesh and oscillator; it is on "
                 f"{device.name}"
             )
-        self._oscillator = int(channels[0])
-        if self._oscillator in self._heater_channels:
+        channel = int(channels[0])
+        if channel in self._heater_channels:
             raise ConfigError(
-                f"chips.{self.name}.wiring: channel {self._oscillator} of {device.name} is wired "
+                f"chips.{self.name}.wiring: channel {channel} of {device.name} is wired "
                 "to both the mesh and the local oscillator"
             )
         chip = self.records.chip
@@ -163,6 +166,7 @@ class CoherentChip(HeaterChip):
         for phase in QUADRATURES:
             power = power_of_phase(np.mod(phase - offset, 2.0 * np.pi), power_per_pi)
             self._oscillator_drives[phase] = float(voltage_of_power(power, resistance, rise))
+        return channel
 
     def _oscillator_drive(self, phase: float) -> dict[int, float]:
         if self._oscillator is None:
@@ -175,8 +179,8 @@ class CoherentChip(HeaterChip):
             self._switch.select(position)
             self._position = position
 
-    def _forget(self) -> None:
-        super()._forget()
+    def forget(self) -> None:
+        super().forget()
         self._position = None
 
     def _locked(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from scipy.sparse import csr_array
 
 from hilonn.typing import FloatArray

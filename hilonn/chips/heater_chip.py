@@ -97,6 +97,10 @@ class HeaterChip(MatrixChip):
             for i in range(count)
         ]
 
+    def forget(self) -> None:
+        """Measure baselines anew: light or wiring has changed."""
+        self._detection.forget()
+
     def snapshot(self) -> Snapshot:
         return {
             "drive": self._drive,
@@ -126,7 +130,7 @@ class HeaterChip(MatrixChip):
             # A trip, a reconnect, a safe state: nothing is believed of what the device holds.
             self._drive = np.full(self._shifters.channels, np.nan)
             self._generation = generation
-            self._forget()
+            self.forget()
         # Channels that no chip is wired to stay at zero.
         drive = np.zeros(self._shifters.channels)
         drive[self._heater_channels] = settings.drive
@@ -138,10 +142,6 @@ class HeaterChip(MatrixChip):
             self._settled = self.clock.now() + self._shifters.spec.settling_time
             self.statistics.programmings += 1
         self.clock.wait_until(self._settled)
-
-    def _forget(self) -> None:
-        """Nothing is known of the bench any more: baselines are measured anew."""
-        self._detection.forget()
 
     def _gate_generation(self) -> int:
         return self._shifters.gate.generation

@@ -109,6 +109,10 @@ class Bank(Device):
         self._low = spec.bound("low", channels)
         self._high = spec.bound("high", channels)
 
+    def nearest_to_zero(self) -> FloatArray:
+        """The drive (channels,) nearest to zero within the limits: where a ramp to off ends."""
+        return np.minimum(np.maximum(0.0, self._low), self._high)
+
     def check_drive(self, drive: FloatArray, verb: str, shape: tuple[int, ...]) -> FloatArray:
         """``drive`` as an array, or LimitError naming the first offending channel."""
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -30,7 +31,7 @@ class Photodetectors(Bank):
         max_samples: int,
     ) -> None:
         super().__init__(name, channels, spec)
-        if not ranges or any(b <= a for a, b in zip(ranges, ranges[1:], strict=False)):
+        if not ranges or any(b <= a for a, b in pairwise(ranges)):
             raise ConfigError(f"{name}: ranges must be given, smallest first, got {ranges}")
         self.ranges = ranges
         self.range = len(ranges) - 1

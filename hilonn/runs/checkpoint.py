@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from hilonn.errors import ResumeError
 from hilonn.atomic import write_bytes
+from hilonn.errors import ResumeError
 from hilonn.typing import Snapshot
 
 MAGIC = b"hilonn-checkpoint-1\n"

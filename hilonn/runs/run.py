@@ -15,9 +15,9 @@ from typing import Any, Self
 import numpy as np
 from filelock import FileLock, Timeout
 
+from hilonn.atomic import sync_folder, write_bytes, write_json
 from hilonn.errors import ConfigError, ResumeError, StorageError
 from hilonn.runs import checkpoint as checkpoints
-from hilonn.atomic import sync_folder, write_bytes, write_json
 from hilonn.typing import FloatArray, Snapshot
 
 MUST_AGREE = {

@@ -1,0 +1,21 @@
+"""``check``: go or no-go."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+
+from hilonn.bench import Bench
+
+
+def check_command(
+    bench: str, *, seed: int, chip_seed: int, imports: tuple[str, ...], json: bool
+) -> int:
+    """Print the report; the exit code is 0 for go and 1 for no-go."""
+    with Bench.open(bench, seed=seed, chip_seed=chip_seed, imports=imports) as opened:
+        report = opened.check()
+    if json:
+        sys.stdout.write(json_module.dumps(report.as_dict()) + "\n")
+    else:
+        sys.stdout.write(f"{report}\n")
+    return 0 if report.go else 1
