@@ -44,6 +44,10 @@ class ResumeError(ConfigError):
     """A run cannot be continued exactly; the message names the difference."""
 
 
+class DivergedError(HilonnError):
+    """Training ran away: weights or signals are no longer finite. The last checkpoint is whole."""
+
+
 class SaturationError(HilonnError):
     """A reading stayed above the detector's largest range, or a drive above the modulator's."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hilonn.chips import Batch, ChipReadings, MatrixChip, Settings
-from hilonn.errors import ConfigError, HilonnError, SaturationError
+from hilonn.errors import ConfigError, DivergedError, HilonnError, SaturationError
 from hilonn.passes.log import PassLog
 from hilonn.passes.placement import Placement
 from hilonn.passes.plan import PlannedPass, plan
@@ -192,7 +192,7 @@ class PassRunner:
         """Full scale of the layer's inputs; raised where needed, never while a pair is open."""
         tiles = self._tiles[index]
         if not np.isfinite(inputs).all():
-            raise ConfigError(
+            raise DivergedError(
                 f"the inputs of layer {index} are not finite: the run has diverged; lower rate, "
                 "hidden_rate or feedback_scale"
             )

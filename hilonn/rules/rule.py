@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from hilonn.errors import ConfigError
+from hilonn.errors import DivergedError
 from hilonn.network import Network
 from hilonn.passes import PassRequest, Trace, Weights
 from hilonn.typing import FloatArray, IntArray, Snapshot
@@ -104,7 +104,7 @@ def descend(
     for w, v, g, rate in zip(weights, velocity, gradients, rates, strict=True):
         moved = momentum * v + np.float32(rate) * (g + np.float32(weight_decay) * w)
         if not np.isfinite(moved).all():
-            raise ConfigError(
+            raise DivergedError(
                 "the weights are no longer finite: the run has diverged; lower rate, hidden_rate "
                 "or feedback_scale"
             )

@@ -185,7 +185,8 @@ class TwoPass(BaseModel):
                 (clean[k + 1] - second[k]).T @ before[k] / scale for k in range(len(second))
             ]
             last = error.T @ before[len(second)] / samples
-        return [np.asarray(g, dtype=np.float32) for g in (*gradients, last)]
+        with np.errstate(over="ignore"):  # infinity is refused by `descend`, with a message
+            return [np.asarray(g, dtype=np.float32) for g in (*gradients, last)]
 
     def _after_first(
         self, weights: Weights, clean: Sequence[FloatArray], batch: TrainingBatch

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from hilonn.errors import ConfigError
+from hilonn.errors import DivergedError
 from hilonn.network import Dense, Network
 from hilonn.passes import PassRequest, Trace
 from hilonn.rules import Backprop, Rule, StepResult, TrainingBatch, TwoPass
@@ -222,7 +222,7 @@ def test_backprop_is_the_gradient_of_the_ideal_model(batch: TrainingBatch, outpu
 def test_divergence_is_an_error_and_not_a_result(batch: TrainingBatch) -> None:
     rule = TwoPass(rate=1e38, hidden_rate=1e38, feedback_scale=1e-3)
     weights, state = start(rule)
-    with pytest.raises(ConfigError, match="diverged"), np.errstate(all="ignore"):
+    with pytest.raises(DivergedError, match="diverged"), np.errstate(all="ignore"):
         run_step(rule, NETWORK, state, weights, batch)
 
 
