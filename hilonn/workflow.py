@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -89,6 +90,7 @@ def resume(
         finished = run.result()
         if finished is not None:
             return finished
+        run.load_checkpoint()  # a corrupt one is told before anything is opened
         experiment, options, dataset = _reload(run)
         network = experiment.network(dataset)
         with one_blas_thread(), open_bench(run.header["bench_source"], options) as bench:
@@ -201,6 +203,11 @@ def check_new_folder(out: Path) -> None:
             f"the run folder {out} exists and is not empty; give another --out, or "
             f"`hilonn resume {out}` if it is a run to go on with"
         )
+    above = out.absolute()
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise ConfigError(f"the run folder {out} cannot be made: {above} is not a writable folder")
 
 
 def _finish(run: Run, trainer: Trainer, bench: Bench, dataset: Dataset) -> dict[str, Any]:

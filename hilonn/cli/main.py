@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -46,16 +48,19 @@ def train(
     """Train an experiment on a bench and test it on held-out data."""
     from hilonn.cli.train import train_command
 
-    train_command(
-        experiment,
-        bench,
-        out,
-        seed=seed,
-        chip_seed=chip_seed,
-        data=data,
-        log_passes=log_passes,
-        json=json,
-        imports=tuple(imports or ()),
+    _guarded(
+        partial(
+            train_command,
+            experiment,
+            bench,
+            out,
+            seed=seed,
+            chip_seed=chip_seed,
+            data=data,
+            log_passes=log_passes,
+            json=json,
+            imports=tuple(imports or ()),
+        )
     )
 
 
@@ -68,7 +73,7 @@ def resume(
     """Go on with a run from its last checkpoint."""
     from hilonn.cli.train import resume_command
 
-    resume_command(run, force=force, json=json)
+    _guarded(partial(resume_command, run, force=force, json=json))
 
 
 @app.command()
@@ -80,7 +85,7 @@ def evaluate(
     """Run the test data through the chip with a run's weights."""
     from hilonn.cli.train import evaluate_command
 
-    evaluate_command(run, force=force, json=json)
+    _guarded(partial(evaluate_command, run, force=force, json=json))
 
 
 @app.command()
@@ -91,7 +96,7 @@ def show(
     """What a run has done so far, and what it was made with."""
     from hilonn.cli.show import show_command
 
-    show_command(run, json=json)
+    _guarded(partial(show_command, run, json=json))
 
 
 @app.command()
@@ -105,10 +110,10 @@ def check(
     """Open a bench, compare it with its file, try one known pattern; go or no-go."""
     from hilonn.cli.check import check_command
 
-    code = check_command(
-        bench, seed=seed, chip_seed=chip_seed, imports=tuple(imports or ()), json=json
+    modules = tuple(imports or ())
+    _guarded(
+        partial(check_command, bench, seed=seed, chip_seed=chip_seed, imports=modules, json=json)
     )
-    raise typer.Exit(code)
 
 
 @app.command()
@@ -118,7 +123,7 @@ def schema(
     """The JSON schema of a bench or experiment file, for your editor."""
     from hilonn.cli.schema import schema_command
 
-    schema_command(which)
+    _guarded(partial(schema_command, which))
 
 
 @app.callback(invoke_without_command=True)
@@ -132,21 +137,28 @@ def _root(
 
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 failed, 2 bad input, 3 safety, 130 interrupted."""
+    app()
+
+
+def _guarded(action: Callable[[], int | None]) -> None:
+    """Run a command; turn what it raises into one message on stderr and an exit code."""
     from hilonn.training import Interrupted
 
     try:
-        app()
+        code = action() or 0
     except HilonnError as error:
         sys.stderr.write(f"hilonn: {error}\n")
-        sys.exit(error.exit_code)
+        code = error.exit_code
     except Interrupted as stop:
         sys.stderr.write(f"hilonn: {stop}\n")
-        sys.exit(130)
+        code = 130
     except KeyboardInterrupt:
         sys.stderr.write("hilonn: interrupted at once; the bench was made safe\n")
-        sys.exit(130)
+        code = 130
     except BrokenPipeError:
-        sys.exit(1)
+        sys.stderr.close()  # whoever read our output is gone: there is nobody to tell
+        code = 1
+    raise typer.Exit(code)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def make_dataset(
     """
     splits = []
     for part, (inputs, labels) in zip(("training", "validation", "test"), parts, strict=True):
-        splits.append(_checked(name, part, inputs, labels))
+        splits.append(check_split(name, part, inputs, labels))
     train = splits[0]
     if not len(train):
         raise ConfigError(f"{name}: the training part is empty")
@@ -83,7 +83,8 @@ def make_dataset(
     return Dataset(name, splits[0], splits[1], splits[2], classes, digest.hexdigest())
 
 
-def _checked(name: str, part: str, inputs: FloatArray, labels: IntArray) -> Split:
+def check_split(name: str, part: str, inputs: FloatArray, labels: IntArray) -> Split:
+    """Inputs (samples, features) and labels (samples,) as a split; ConfigError names what is bad."""
     x, y = np.asarray(inputs), np.asarray(labels)
     if x.ndim != 2 or y.ndim != 1 or len(x) != len(y):
         raise ConfigError(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hilonn.datasets.dataset import Dataset, make_dataset
+from hilonn.datasets.dataset import Dataset, check_split, make_dataset
 from hilonn.errors import ConfigError
 from hilonn.typing import FloatArray, IntArray
 
@@ -128,21 +128,18 @@ def split_dataset(name: str, inputs: FloatArray, labels: IntArray) -> Dataset:
     """60/20/20, stratified by label, always the same way."""
     from sklearn.model_selection import train_test_split
 
-    if np.ndim(labels) != 1 or np.ndim(inputs) != 2 or len(inputs) != len(labels):
-        raise ConfigError(
-            f"{name}: inputs {np.shape(inputs)} and labels {np.shape(labels)} do not go together; "
-            "they are (samples, features) and (samples,)"
-        )
+    whole = check_split(name, "whole", inputs, labels)
+    inputs, labels = whole.inputs, whole.targets
     try:
         train, rest = train_test_split(
             np.arange(len(labels)), test_size=0.4, random_state=0, stratify=labels
         )
         validation, test = train_test_split(
-            rest, test_size=0.5, random_state=0, stratify=np.asarray(labels)[rest]
+            rest, test_size=0.5, random_state=0, stratify=labels[rest]
         )
     except ValueError as error:
         raise ConfigError(f"{name}: cannot be split 60/20/20 by label: {error}") from None
-    x, y = np.asarray(inputs), np.asarray(labels)
+    x, y = inputs, labels
     return make_dataset(
         name, ((x[train], y[train]), (x[validation], y[validation]), (x[test], y[test]))
     )

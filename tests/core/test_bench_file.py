@@ -126,7 +126,7 @@ def test_all_faults_of_the_frame_come_together(tmp_path: Path) -> None:
     assert "timing.sample_period" in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["backend = ", "[devices", 'a = 1\na = 2\n', "backend = 'x'\n\0"])
+@pytest.mark.parametrize("text", ["backend = ", "[devices", "a = 1\na = 2\n", "backend = 'x'\n\0"])
 def test_invalid_toml(text: str, tmp_path: Path) -> None:
     path = tmp_path / "lab.toml"
     path.write_text(text, "utf-8")
@@ -225,7 +225,8 @@ def test_any_text_is_a_bench_file_or_a_config_error(text: str) -> None:
 AT_THE_SHELL = [
     case
     for case in WRONG
-    if case.name in ("misspelt safety key", "unknown driver", "channel out of range", "unknown fault")
+    if case.name
+    in ("misspelt safety key", "unknown driver", "channel out of range", "unknown fault")
 ]
 
 
