@@ -38,7 +38,7 @@ from hilonn.devices import (
     TemperatureController,
     Timing,
 )
-from hilonn.errors import ConfigError, ConnectionLost, DeviceError, HilonnError
+from hilonn.errors import ConfigError, ConnectionLost, DeviceError, HilonnError, LimitError
 from hilonn.interruptions import (
     Interruptions,
     deferred,
@@ -128,8 +128,19 @@ class Bench:
         return self.devices[name]
 
     def light_on(self) -> None:
-        """Temperatures first, then the lasers at their set power; nothing where light is on."""
-        if self._lit and all(d.emission() for d in self._of(Laser)):
+        """Temperatures first, then the lasers at their set power; nothing where light is on.
+
+        Raises LimitError where a laser is off that was switched on: it tripped, and is not
+        switched on again by itself. DeviceError where a temperature does not settle.
+        """
+        if self._lit:
+            for laser in self._of(Laser):
+                if not laser.emission():
+                    raise LimitError(
+                        f"{laser.name} is off although it was switched on: it tripped, or somebody "
+                        "switched it off. See to the cause; then `hilonn resume` goes on from the "
+                        "last checkpoint"
+                    )
             return
         for controller in self._of(TemperatureController):
             deadline = self.clock.now() + STABLE_TIMEOUT
