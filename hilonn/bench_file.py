@@ -75,7 +75,7 @@ class SafetySection(_Section):
 
     total_power: Annotated[float, Field(gt=0)] = np.inf
     order: list[str] = []
-    on_connection_lost: Literal["wait", "stop"] = "stop"
+    on_connection_lost: Literal["stop"] = "stop"
     read_back_tolerance: Annotated[float, Field(gt=0)] | None = None
     interlocks: list[InterlockSection] = []
 

@@ -17,7 +17,14 @@ from hilonn.errors import ConfigError, ResumeError
 from hilonn.network import Network
 from hilonn.passes import PairRetake, PassLog, PassRequest, PassRunner, Weights
 from hilonn.rules import Rule, StepResult, TrainingBatch
-from hilonn.runs import Run, generator_state, restore_generator, weights_sha256
+from hilonn.runs import (
+    Run,
+    environment,
+    generator_state,
+    hilonn_version,
+    restore_generator,
+    weights_sha256,
+)
 from hilonn.typing import BoolArray, FloatArray, IntArray, Snapshot
 
 RETAKES = 20
@@ -177,7 +184,7 @@ class Trainer:
             raise ConfigError("training: patience needs validation data")
         run = None
         if out is not None:
-            run = Run.create(Path(out), header or {}, self.snapshot())
+            run = Run.create(Path(out), self.header() | (header or {}), self.snapshot())
         if run is None:
             self._fit(train, validation, schedule, None, log_passes, followed)
             return None
@@ -223,6 +230,24 @@ class Trainer:
             predictions=predictions,
             seconds=time.perf_counter() - started,
         )
+
+    def header(self) -> dict[str, Any]:
+        """What a run says of this trainer: chip, record, back end, rule, seed, versions."""
+        bench, records = self.bench, self.chip.records
+        return {
+            "hilonn": hilonn_version(),
+            "experiment": repr(self.network),
+            "rule": repr(self.rule),
+            "bench_source": None if bench is None else bench.name,
+            "bench_text": None if bench is None else bench.text,
+            "backend": None if bench is None else bench.backend,
+            "chip": self.chip.id,
+            "architecture": self.chip.architecture,
+            "record": records.hash(),
+            "record_source": records.chip.source,
+            "seed": self.seed,
+            "environment": environment(),
+        }
 
     def check_data(self, split: Split, what: str) -> None:
         """ConfigError where ``split`` does not fit the network."""
@@ -280,8 +305,9 @@ class Trainer:
                     raise Interrupted
             if state.best_weights and schedule.patience is not None:
                 state.weights = state.best_weights
-                if run is not None:
-                    self._save(run)
+            if run is not None:
+                self._save(run)
+                run.event("trained", weights_sha256=self.weights_sha256)
 
     def _batches(self, train: Split, schedule: Schedule, steps: int) -> Iterator[TrainingBatch]:
         state = self._state

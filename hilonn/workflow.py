@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hilonn import __version__
 from hilonn.bench import Bench
 from hilonn.datasets import Dataset
 from hilonn.errors import ConfigError, ResumeError
 from hilonn.experiment import Experiment, parse_experiment
-from hilonn.runs import Run, differences, environment
+from hilonn.runs import Run, differences
 from hilonn.training import Evaluation, Progress, Schedule, Trainer
 
 ProgressCallback = Callable[[Progress], None]
@@ -66,7 +65,7 @@ def train(
             checkpoint_seconds=training.checkpoint_seconds,
             evaluate_every=training.evaluate_every,
             out=out,
-            header=header(experiment, bench, bench_source, dataset, options),
+            header=header(experiment, trainer, bench_source, dataset, options),
             log_passes=options.log_passes,
             followed=dataset.test if training.follow_test else None,
         )
@@ -94,12 +93,14 @@ def resume(
         experiment, options, dataset = _reload(run)
         network = experiment.network(dataset)
         with one_blas_thread(), open_bench(run.header["bench_source"], options) as bench:
-            found = _differences(run, experiment, bench, dataset, options, force, "resumed exactly")
-            if found:
-                run.event("forced_resume", differences=found)
             trainer = Trainer(
                 bench.chip(), network, experiment.rule, seed=options.seed, on_progress=on_progress
             )
+            found = _differences(
+                run, experiment, trainer, dataset, options, force, "resumed exactly"
+            )
+            if found:
+                run.event("forced_resume", differences=found)
             if on_start is not None:
                 on_start(dataset, trainer, run)
             training = experiment.file.training
@@ -127,8 +128,10 @@ def evaluate(folder: Path, *, force: bool = False) -> tuple[dict[str, Any], Eval
     experiment, options, dataset = _reload(run)
     network = experiment.network(dataset)
     with one_blas_thread(), open_bench(run.header["bench_source"], options) as bench:
-        found = _differences(run, experiment, bench, dataset, options, force, "evaluated as it was")
         trainer = Trainer(bench.chip(), network, experiment.rule, seed=options.seed)
+        found = _differences(
+            run, experiment, trainer, dataset, options, force, "evaluated as it was"
+        )
         trainer.restore(run.load_checkpoint(), exact=not found)
         evaluation = trainer.evaluate(dataset.test)
         result = {
@@ -161,29 +164,20 @@ def open_bench(source: str, options: RunOptions) -> Bench:
 
 def header(
     experiment: Experiment,
-    bench: Bench,
+    trainer: Trainer,
     bench_source: str,
     dataset: Dataset,
     options: RunOptions,
 ) -> dict[str, Any]:
     """What a run says of itself: enough to know it again, and to refuse another's checkpoint."""
-    chip = bench.chip()
-    return {
-        "hilonn": __version__,
+    return trainer.header() | {
         "experiment": experiment.name,
         "experiment_text": experiment.text,
         "experiment_folder": str(experiment.folder),
         "bench_source": bench_source,
-        "bench_text": bench.text,
-        "backend": bench.backend,
-        "chip": chip.id,
-        "architecture": chip.architecture,
-        "record": chip.records.hash(),
-        "record_source": chip.records.chip.source,
         "data": dataset.name,
         "data_digest": dataset.digest,
         "data_sizes": [len(s.targets) for s in (dataset.train, dataset.validation, dataset.test)],
-        "seed": options.seed,
         "chip_seed": options.chip_seed,
         "options": {
             "seed": options.seed,
@@ -192,7 +186,6 @@ def header(
             "imports": list(options.imports),
             "log_passes": options.log_passes,
         },
-        "environment": environment(),
     }
 
 
@@ -242,6 +235,11 @@ def _folder(options: RunOptions) -> Path | None:
 def _reload(run: Run) -> tuple[Experiment, RunOptions, Dataset]:
     """Experiment, options and data as the run's header has them."""
     saved = run.header
+    if "experiment_text" not in saved:
+        raise ConfigError(
+            f"{run.folder} was made from Python, not from an experiment file: go on there with "
+            "Trainer.resume, or evaluate Run.weights()"
+        )
     experiment = parse_experiment(
         saved["experiment_text"],
         name=saved["experiment"],
@@ -255,14 +253,14 @@ def _reload(run: Run) -> tuple[Experiment, RunOptions, Dataset]:
 def _differences(
     run: Run,
     experiment: Experiment,
-    bench: Bench,
+    trainer: Trainer,
     dataset: Dataset,
     options: RunOptions,
     force: bool,
     what: str,
 ) -> list[str]:
     """What has changed since the run was made; ResumeError if anything has and not ``force``."""
-    now = header(experiment, bench, run.header["bench_source"], dataset, options)
+    now = header(experiment, trainer, run.header["bench_source"], dataset, options)
     found = differences(run.header, now)
     if found and not force:
         raise ResumeError(

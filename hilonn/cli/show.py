@@ -18,16 +18,16 @@ def summary(folder: Path) -> dict[str, Any]:
     last = epochs[-1] if epochs else {}
     known: dict[str, Any] = {
         "run": str(folder),
-        "state": "finished" if result is not None else "unfinished",
+        "state": _state(run, result is not None),
         "experiment": header["experiment"],
         "bench": header["bench_source"],
         "backend": header["backend"],
         "chip": header["chip"],
         "record": header["record"],
         "record_source": header["record_source"],
-        "data": header["data"],
+        "data": header.get("data"),
         "seed": header["seed"],
-        "chip_seed": header["chip_seed"],
+        "chip_seed": header.get("chip_seed"),
         "hilonn": header["hilonn"],
         "epochs": len(epochs),
         "test_accuracy": None,
@@ -55,6 +55,13 @@ def summary(folder: Path) -> dict[str, Any]:
     return known | (result or {})
 
 
+def _state(run: Run, finished: bool) -> str:
+    if finished:
+        return "finished"
+    trained = any(event["kind"] == "trained" for event in run.events())
+    return "trained, not tested" if trained else "unfinished"
+
+
 def show_command(run: Path, *, json: bool) -> None:
     """Print the summary."""
     known = summary(run)
@@ -64,7 +71,7 @@ def show_command(run: Path, *, json: bool) -> None:
     accuracy = known["test_accuracy"]
     lines = [
         f"run            {known['run']} ({known['state']})",
-        f"experiment     {known['experiment']}, data {known['data']}, seed {known['seed']}",
+        f"experiment     {known['experiment']}, data {known['data'] or 'given in Python'}, seed {known['seed']}",
         f"bench          {known['bench']} ({known['backend']}), chip {known['chip']}",
         f"record         {known['record'][:16]}: {known['record_source']}",
         f"epochs         {known['epochs']}",

@@ -73,7 +73,7 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
-def npz(path: Path) -> Dataset:
+def npz(path: Path, seed: int = 0) -> Dataset:
     """``x_train, y_train, x_test, y_test`` and maybe ``x_validation, y_validation``; or ``x, y``,
     which are split 60/20/20 as the built-in data is."""
     try:
@@ -94,14 +94,14 @@ def npz(path: Path) -> Dataset:
             ),
         )
     if {"x", "y"} <= set(held):
-        return split_dataset(path.name, held["x"], held["y"])
+        return split_dataset(path.name, held["x"], held["y"], seed)
     raise ConfigError(
         f"{path} holds {', '.join(held) or 'nothing'}; it must hold x and y, or x_train, y_train, "
         "x_test and y_test"
     )
 
 
-def csv(path: Path) -> Dataset:
+def csv(path: Path, seed: int = 0) -> Dataset:
     """Numbers separated by commas, the label last in each line; a first line of names is skipped."""
     try:
         lines = [line for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
@@ -121,21 +121,21 @@ def csv(path: Path) -> Dataset:
     if not rows or len(rows[0]) < 2:
         raise ConfigError(f"{path}: no rows of features and a label")
     table = np.array(rows)
-    return split_dataset(path.name, table[:, :-1], table[:, -1])
+    return split_dataset(path.name, table[:, :-1], table[:, -1], seed)
 
 
-def split_dataset(name: str, inputs: FloatArray, labels: IntArray) -> Dataset:
-    """60/20/20, stratified by label, always the same way."""
+def split_dataset(name: str, inputs: FloatArray, labels: IntArray, seed: int = 0) -> Dataset:
+    """60/20/20, stratified by label, always the same way for one ``seed``."""
     from sklearn.model_selection import train_test_split
 
     whole = check_split(name, "whole", inputs, labels)
     inputs, labels = whole.inputs, whole.targets
     try:
         train, rest = train_test_split(
-            np.arange(len(labels)), test_size=0.4, random_state=0, stratify=labels
+            np.arange(len(labels)), test_size=0.4, random_state=seed, stratify=labels
         )
         validation, test = train_test_split(
-            rest, test_size=0.5, random_state=0, stratify=labels[rest]
+            rest, test_size=0.5, random_state=seed, stratify=labels[rest]
         )
     except ValueError as error:
         raise ConfigError(f"{name}: cannot be split 60/20/20 by label: {error}") from None

@@ -11,6 +11,11 @@ from typing import Any
 import hilonn
 
 
+def hilonn_version() -> str:
+    """The version of this package."""
+    return hilonn.__version__
+
+
 def environment() -> dict[str, Any]:
     """Versions, machine, BLAS threads, and the git revision of the package's own checkout."""
     from threadpoolctl import threadpool_info

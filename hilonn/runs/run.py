@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -118,8 +119,6 @@ class Run:
         """Add a segment to the one-dimensional array ``name``: a file NAME-0000.npy and so on."""
         count = len(self._segments(name))
         path = self.folder / f"{name}-{count:06d}.npy"
-        import io
-
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
         write_bytes(path, buffer.getvalue())
@@ -144,6 +143,10 @@ class Run:
         """The last checkpoint's snapshot. Reads only."""
         state: Snapshot = checkpoints.load(self.folder / "checkpoint")["state"]
         return state
+
+    def weights(self) -> list[FloatArray]:
+        """The last checkpoint's weights, one (outputs, inputs) array a layer."""
+        return list(self.load_checkpoint()["weights"])
 
     def rewind(self) -> Snapshot:
         """The last checkpoint's snapshot; what was logged after it is dropped, for it will happen

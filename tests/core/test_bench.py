@@ -46,7 +46,7 @@ class Box(PhaseShifters):
     def __init__(self, name: str, options: BoxOptions) -> None:
         super().__init__(name, 2, ChannelSpec("V", 0.0, 5.0, resistance=100.0))
         self.fault = options.fault
-        self.drive: FloatArray = np.zeros(2)
+        self.drive: FloatArray = np.full(2, 2.0 if self.fault == "left on" else 0.0)
         self.calls: list[str] = []
         Box.made.append(self)
 
@@ -201,14 +201,16 @@ def test_total_power_counts_a_write_whose_answer_was_lost(tmp_path: Path, boxes:
 
 def test_total_power_counts_what_was_found(tmp_path: Path, boxes: list[Box]) -> None:
     """An earlier process may have left heaters on."""
-    path = lab(tmp_path, {"a": "", "b": ""}, "[safety]\ntotal_power = 0.1")
+    devices = {"a": 'fault = "left on"', "b": ""}
+    path = lab(tmp_path, devices, "[safety]\ntotal_power = 0.1")
     with Bench.open(path) as bench:
         first, second = (bench.device(name) for name in "ab")
         assert isinstance(first, Box) and isinstance(second, Box)
-        first.drive = np.array([2.0, 2.0])
-        with pytest.raises(LimitError):
+        np.testing.assert_array_equal(first.drive, 2.0)  # 80 mW, and opening changed nothing
+        with pytest.raises(LimitError, match="total_power"):
             second.write(np.array([1.2, 1.2]))
         assert not second.drive.any()
+        second.write(np.array([0.9, 0.9]))
 
 
 def test_two_simulated_benches_side_by_side() -> None:
@@ -270,12 +272,16 @@ def test_light_stays_off_where_the_temperature_never_settles(tmp_path: Path) -> 
         assert not plant_of(bench).emission
 
 
-def test_light_comes_back_after_a_trip_of_the_laser(tmp_path: Path) -> None:
+def test_light_comes_back_after_a_trip_only_when_asked_anew(tmp_path: Path) -> None:
     path = bench_file(tmp_path, {"connections.plant": 'faults = ["laser_trip@2.0s"]'})
     with Bench.open(path) as bench:
         bench.light_on()
         bench.clock.wait_until(3.0)
         assert not laser_of(bench).emission()
+        with pytest.raises(LimitError, match="tripped"):
+            bench.light_on()
+        assert not laser_of(bench).emission()
+        bench.safe_state()
         bench.light_on()
         assert laser_of(bench).emission()
 

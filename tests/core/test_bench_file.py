@@ -94,7 +94,7 @@ WRONG = [
     Wrong("two devices in one role", ("chips.mesh.wiring.modulators", "inputs", "meter"), wiring('modulators = ["inputs:0-1", "meter:0-1"]')),
     Wrong("wrong kind of device", ("chips.mesh.wiring.modulators", "meter", "Modulators"), wiring('modulators = "meter:0-3"')),
     Wrong("too few channels", ("chips.mesh.wiring.modulators", "3", "4"), wiring('modulators = "inputs:0-2"')),
-    Wrong("unknown role", ("chips.mesh.wiring.modulatoren", "modulators"), wiring('modulatoren = "inputs"')),
+    Wrong("unknown role", ("chips.mesh.wiring", "'modulatoren'", "modulators"), wiring('modulatoren = "inputs"')),
 ]  # fmt: skip
 
 
