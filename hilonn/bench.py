@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -43,8 +43,8 @@ from hilonn.interruptions import (
     Interruptions,
     deferred,
     exit_on_termination,
-    put_back,
     soft_interrupt,
+    stop_exiting,
 )
 from hilonn.records import Records, load_records
 from hilonn.registry import Wire
@@ -75,7 +75,7 @@ class Bench:
         self._lit = False
         self._open = False
         self._lock: FileLock | None = None
-        self._handlers: dict[int, Any] = {}
+        self._handlers = False
 
     @classmethod
     def open(
@@ -101,8 +101,8 @@ class Bench:
         bench._take_lock()
         try:
             bench._build(seed, chip_seed)
-            bench._connect()
             bench._wire()
+            bench._connect()
         except BaseException:
             bench.close()
             raise
@@ -185,7 +185,13 @@ class Bench:
 
     def close(self) -> None:
         """Make safe, disconnect, release. Safe to call twice."""
-        atexit.unregister(self.close)
+        try:
+            self._release()
+        except (KeyboardInterrupt, SystemExit):
+            self._release()  # the signal may have come before signals were deferred
+            raise
+
+    def _release(self) -> None:
         try:
             with deferred():
                 if self._open:
@@ -198,11 +204,13 @@ class Bench:
                         for connection in self.connections.values():
                             connection.close()
         finally:
-            put_back(self._handlers)
-            self._handlers = {}
+            if self._handlers:
+                self._handlers = False
+                stop_exiting()
             if self._lock is not None:
                 self._lock.release()
                 self._lock = None
+            atexit.unregister(self.close)
 
     @property
     def exact_resume(self) -> bool:
@@ -280,10 +288,12 @@ class Bench:
             if value is not None
         }
         for name, frame in self.file.connections.items():
-            transport = registry.load("hilonn.transports", frame.transport)
             key = f"connections.{name}"
+            with self._at(f"{key}.transport"):
+                transport = registry.load("hilonn.transports", frame.transport)
             own = options(frame, transport.options, self._where, key, changes)
-            connection = transport.build(name, own)
+            with self._at(key):
+                connection = transport.build(name, own)
             self.connections[name] = connection
             if isinstance(connection, ClockSource):
                 self.clock = connection.clock
@@ -294,11 +304,13 @@ class Bench:
             read_back_tolerance=safety.read_back_tolerance,
         )
         for name, device_frame in self.file.devices.items():
-            driver = registry.load("hilonn.devices", device_frame.driver)
             key = f"devices.{name}"
+            with self._at(f"{key}.driver"):
+                driver = registry.load("hilonn.devices", device_frame.driver)
             own = options(device_frame, driver.options, self._where, key, {})
             wire = device_frame.connection
-            device = driver.build(name, own, None if wire is None else self.connections[wire])
+            with self._at(key):
+                device = driver.build(name, own, None if wire is None else self.connections[wire])
             limits = device_frame.limits.model_dump(exclude_none=True)
             if limits and not isinstance(device, Bank):
                 raise ConfigError(f"{self._where}: {key}.limits: {name} has no channels to limit")
@@ -364,6 +376,8 @@ class Bench:
     def _identify(self, name: str, device: Device) -> None:
         identity = device.identity()
         self.identities[name] = identity
+        if isinstance(device, Actuators):
+            self.gate.found(device)
         for key, wanted in self.file.devices[name].identity.items():
             answered = getattr(identity, key)
             if answered != wanted:
@@ -375,14 +389,17 @@ class Bench:
     def _wire(self) -> None:
         timing = Timing(self.file.timing.sample_period, trigger=self.file.timing.trigger)
         for name, frame in self.file.chips.items():
-            kind = registry.load("hilonn.chips", frame.architecture)
             key = f"chips.{name}"
+            with self._at(f"{key}.architecture"):
+                kind = registry.load("hilonn.chips", frame.architecture)
             own = options(frame, kind.options, self._where, key, {})
             wiring = {
                 role: self._wire_of(f"{key}.wiring.{role}", text)
                 for role, text in frame.wiring.items()
             }
-            chip = kind.build(name, own, wiring, self._records(name, frame), self.clock, timing)
+            with self._at(key):
+                records = self._records(name, frame)
+                chip = kind.build(name, own, wiring, records, self.clock, timing)
             chip.bench = self
             self.chips[name] = chip
 
@@ -403,12 +420,12 @@ class Bench:
                 )
             device = self.devices[name]
             count = device.channels if isinstance(device, Bank) else 1
-            chosen = np.arange(count) if wanted is None else wanted
+            chosen = range(count) if wanted is None else wanted
             if chosen[-1] >= count:
                 raise ConfigError(
                     f"{self._where}: {key} = {part!r}: {name} has channels 0 .. {count - 1}"
                 )
-            channels.append(chosen)
+            channels.append(np.array(chosen))
         if device is None:
             raise ConfigError(f"{self._where}: {key} is empty")
         joined = np.concatenate(channels)
@@ -425,9 +442,26 @@ class Bench:
         if not isinstance(connection, RecordSource):
             raise ConfigError(
                 f"{self._where}: chips.{name}.record = {frame.record!r}: {source!r} is no "
-                "connection that hands out records; name a record's JSON file"
+                f"connection that hands out records; there are {self._record_sources()}; else name "
+                "a record's JSON file"
             )
         return connection.records(name)
+
+    def _record_sources(self) -> str:
+        found = [n for n, c in self.connections.items() if isinstance(c, RecordSource)]
+        return ", ".join(found) or "none"
+
+    @contextmanager
+    def _at(self, key: str) -> Iterator[None]:
+        """Within: a ConfigError of a part names this file, and ``key`` unless it does itself."""
+        try:
+            yield
+        except ConfigError as error:
+            text = str(error)
+            if text.startswith(self._where):
+                raise
+            named = text if text.startswith(key) else f"{key}: {text}"
+            raise ConfigError(f"{self._where}: {named}") from error
 
     # -- being safe --------------------------------------------------------------------------------
 

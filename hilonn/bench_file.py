@@ -6,15 +6,14 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hilonn import registry
 from hilonn.config_errors import describe_validation_error
 from hilonn.errors import ConfigError
-from hilonn.typing import IntArray
 
 
 class _Section(BaseModel):
@@ -25,12 +24,18 @@ class Limits(_Section):
     """Limits of every channel of one device, in its unit; the stricter of these and its own hold.
     ``resistance`` (ohm) turns drives into the power that ``max_power`` and the total refer to."""
 
-    low: float | None = None
-    high: float | None = None
+    low: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    high: Annotated[float, Field(allow_inf_nan=False)] | None = None
     current: Annotated[float, Field(gt=0)] | None = None
     max_power: Annotated[float, Field(gt=0)] | None = None
     resistance: Annotated[float, Field(gt=0)] | None = None
     slew_rate: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError("low lies above high")
+        return self
 
 
 class DeviceFrame(BaseModel):
@@ -69,6 +74,14 @@ class InterlockSection(_Section):
     resume_low: float | None = None
     resume_high: float | None = None
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        low = self.low if self.resume_low is None else self.resume_low
+        high = self.high if self.resume_high is None else self.resume_high
+        if not self.low <= low <= high <= self.high:
+            raise ValueError("low <= resume_low <= resume_high <= high is asked")
+        return self
+
 
 class SafetySection(_Section):
     """``order``: devices in the order in which they are made safe; those not named come last."""
@@ -84,7 +97,7 @@ class TimingSection(_Section):
     """``trigger``: the device that starts a play, or "internal"; ``sample_period`` in s."""
 
     trigger: str = "internal"
-    sample_period: Annotated[float, Field(gt=0)] = 1e-5
+    sample_period: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-5
 
 
 class BenchFile(_Section):
@@ -173,7 +186,7 @@ def options(
 _WIRE = re.compile(r"(?P<device>[^:\s]+)(:(?P<first>\d+)(-(?P<last>\d+))?)?")
 
 
-def parse_wire(text: str, where: str) -> tuple[str, IntArray | None]:
+def parse_wire(text: str, where: str) -> tuple[str, range | None]:
     """ "heaters", "heaters:528" or "heaters:0-527" -> device and channels (None: all)."""
     found = _WIRE.fullmatch(text.strip())
     if found is None:
@@ -187,4 +200,4 @@ def parse_wire(text: str, where: str) -> tuple[str, IntArray | None]:
     last = first if found["last"] is None else int(found["last"])
     if last < first:
         raise ConfigError(f"{where} = {text!r}: the last channel lies before the first")
-    return found["device"], np.arange(first, last + 1)
+    return found["device"], range(first, last + 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -46,13 +46,22 @@ def _short(value: object) -> str:
 def _fields(model: type[BaseModel], path: tuple[Any, ...]) -> set[str]:
     """Names of the keys allowed at ``path`` below ``model``; empty where it cannot be told."""
     current: type[BaseModel] | None = model
+    named = False  # the next part is a name that the user gave, not a field
     for part in path:
-        if isinstance(part, int):
+        if isinstance(part, int) or named:
+            named = False
             continue
         if current is None or part not in current.model_fields:
             return set()
-        current = _model_in(current.model_fields[part].annotation)
+        annotation = current.model_fields[part].annotation
+        current, named = _model_in(annotation), _is_mapping(annotation)
     return set() if current is None else set(current.model_fields)
+
+
+def _is_mapping(annotation: object) -> bool:
+    return get_origin(annotation) is dict or (
+        get_origin(annotation) is Annotated and _is_mapping(get_args(annotation)[0])
+    )
 
 
 def _model_in(annotation: object) -> type[BaseModel] | None:

@@ -41,22 +41,41 @@ def soft_interrupt() -> Iterator[Interruptions]:
         signal.signal(signal.SIGINT, before)
 
 
-def exit_on_termination() -> dict[int, Any]:
-    """SIGTERM and its like unwind the main thread as SystemExit(128 + number); the old handlers.
+_guarded = 0
+_before: dict[int, Any] = {}
 
-    Empty outside the main thread, which alone may set handlers.
+
+def exit_on_termination() -> bool:
+    """SIGTERM and its like unwind the main thread as SystemExit(128 + number), until as many calls
+    of ``stop_exiting``: benches may close in any order.
+
+    False outside the main thread, which alone may set handlers.
     """
+    global _guarded
     if threading.current_thread() is not threading.main_thread():
-        return {}
+        return False
 
     def handler(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    return {number: signal.signal(number, handler) for number in TERMINATING}
+    if _guarded == 0:
+        for number in TERMINATING:
+            _before[number] = signal.getsignal(number)
+            signal.signal(number, handler)
+    _guarded += 1
+    return True
+
+
+def stop_exiting() -> None:
+    """Undo one ``exit_on_termination``; from another thread the handlers stay, harmlessly."""
+    global _guarded
+    _guarded -= 1
+    if _guarded == 0 and threading.current_thread() is threading.main_thread():
+        put_back(_before)
 
 
 def put_back(handlers: dict[int, Any]) -> None:
-    """Undo ``exit_on_termination``."""
+    """Set handlers as they were."""
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
@@ -68,11 +87,10 @@ def deferred() -> Iterator[None]:
         yield
         return
     waiting: list[int] = []
-    before = {
-        number: signal.signal(number, lambda n, frame: waiting.append(n))
-        for number in (signal.SIGINT, *TERMINATING)
-    }
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *TERMINATING)}
     try:
+        for number in before:
+            signal.signal(number, lambda n, frame: waiting.append(n))
         yield
     finally:
         put_back(before)

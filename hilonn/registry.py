@@ -94,14 +94,14 @@ def load(group: str, name: str) -> Any:
     if point is None:
         known = names(group)
         close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f"; did you mean {close[0]!r}?" if close else "."
         listed = ", ".join(known) or "none"
         raise ConfigError(
             f"no {group.removeprefix('hilonn.')} called {name!r}{hint} There are: {listed}"
         )
     try:
         return point.load()
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"{name!r} of {group} ({point.value}) cannot be imported: {error}. Is its extra installed?"
         ) from error
@@ -120,5 +120,7 @@ def import_module(source: str) -> None:
             spec.loader.exec_module(module)
         else:
             importlib.import_module(source)
-    except ImportError as error:
-        raise ConfigError(f"--import {source}: {error}") from error
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"--import {source}: {type(error).__name__}: {error}") from error

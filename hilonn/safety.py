@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ class _Bank:
     since: float = 0.0
     power: float = 0.0
     bounded: bool = True
+    asked: float = 0.0
+    """W of the write under way: what the bank may hold if the answer is lost."""
 
 
 class SafetyGate:
@@ -74,7 +77,7 @@ class SafetyGate:
         self._tolerance = read_back_tolerance
         self._banks: dict[str, _Bank] = {}
         self._interlocks: list[Interlock] = []
-        self._tripped: str | None = None
+        self._tripped: set[int] = set()
         self._releasing = 0
         self.generation = 0
         self.on_trip: Callable[[], None] = lambda: None
@@ -95,13 +98,18 @@ class SafetyGate:
 
     def admit(self, device: Device, verb: str, value: FloatArray) -> None:
         """LimitError, with nothing written, if ``device.verb(value)`` may not happen."""
-        if self._releasing == 0:
+        if self._releasing == 0 and not _cures(device, verb, value):
             self.check_interlocks()
         if verb == "write" and isinstance(device, Actuators):
             self._admit_write(device, value)
         elif verb == "load" and isinstance(device, Modulators):
             bank = self._banks[device.name]
             self._inside(device, verb, value, bank.low, bank.high, "limit")
+            if bank.bounded and bank.resistance is not None:
+                worst = np.abs(value).max(axis=0)
+                self._below(device, verb, worst / bank.resistance, bank.current, "A", "current")
+                power = worst * worst / bank.resistance
+                self._below(device, verb, power, bank.max_power, "W", "power")
 
     def accepted(self, device: Device, verb: str, value: FloatArray) -> None:
         """Remember what ``device`` holds now."""
@@ -127,6 +135,14 @@ class SafetyGate:
         bank = self._banks.get(device.name)
         if bank is not None:
             bank.last = None
+            bank.power = max(bank.power, bank.asked)
+
+    def found(self, device: Actuators) -> None:
+        """Count what ``device`` was found to hold towards the total; nothing else is believed."""
+        bank = self._banks[device.name]
+        if bank.resistance is not None:
+            drive = device.read_back()
+            bank.power = float((drive * drive / bank.resistance).sum())
 
     # -- what a bench and a chip use --------------------------------------------------------------
 
@@ -152,8 +168,10 @@ class SafetyGate:
         duration = float((step[finite] / bank.slew[finite]).max(initial=0.0))
         steps = RAMP_STEPS if step.max(initial=0.0) > 0 else 1
         for k in range(1, steps + 1):
-            # A hair longer than the limit asks, so that rounding never makes a step too fast.
-            self._clock.sleep(duration / steps * (1 + 1e-9) + 1e-12)
+            # A hair longer than the limit asks, so that rounding never makes a step too fast,
+            # not even the clock's own where it has run for long.
+            hair = 1e-12 + 2 * math.ulp(self._clock.now())
+            self._clock.sleep(duration / steps * (1 + 1e-9) + hair)
             device.write(start + (target - start) * (k / steps))
 
     @contextmanager
@@ -169,18 +187,18 @@ class SafetyGate:
         """LimitError while an interlock is tripped; the first trip makes the bench safe."""
         if not self._interlocks:
             return
-        for interlock in self._interlocks:
+        for number, interlock in enumerate(self._interlocks):
             value = interlock.read()
-            if self._tripped == interlock.name:
+            if number in self._tripped:
                 if interlock.resume_low <= value <= interlock.resume_high:
-                    self._tripped = None
+                    self._tripped.discard(number)
                     continue
                 raise LimitError(
                     f"interlock {interlock.name} is tripped: {value:g} is not yet within "
                     f"{interlock.resume_low:g} .. {interlock.resume_high:g}; nothing was written"
                 )
             if not interlock.low <= value <= interlock.high:
-                self._tripped = interlock.name
+                self._tripped.add(number)
                 self.generation += 1
                 self.on_trip()
                 raise LimitError(
@@ -211,14 +229,20 @@ class SafetyGate:
 
     def _admit_write(self, device: Actuators, drive: FloatArray) -> None:
         bank = self._banks[device.name]
+        if self._releasing and bank.last is not None and (np.abs(drive) <= np.abs(bank.last)).all():
+            # Down from a state that the limits forbid, found so or left by a failure.
+            if np.isfinite(bank.slew).any():
+                self._slow_enough(device, drive, bank)
+            return
         self._inside(device, "write", drive, bank.low, bank.high, "limit")
         if bank.resistance is not None:
             power = drive * drive / bank.resistance
             if bank.bounded:
                 current = np.abs(drive) / bank.resistance
-                self._below(device, current, bank.current, "A", "current")
-                self._below(device, power, bank.max_power, "W", "power")
-            total = float(power.sum()) + sum(
+                self._below(device, "write", current, bank.current, "A", "current")
+                self._below(device, "write", power, bank.max_power, "W", "power")
+            bank.asked = float(power.sum())
+            total = bank.asked + sum(
                 b.power for name, b in self._banks.items() if name != device.name
             )
             if not total <= self._total_power:
@@ -267,28 +291,34 @@ class SafetyGate:
             )
 
     def _below(
-        self, device: Bank, value: FloatArray, limit: FloatArray, unit: str, what: str
+        self, device: Bank, verb: str, value: FloatArray, limit: FloatArray, unit: str, what: str
     ) -> None:
         good = value <= limit
         if not good.all():
             channel = int(np.flatnonzero(~good)[0])
             raise LimitError(
-                f"{device.name}.write: channel {channel} would take {value[channel]:.4g} {unit}; "
+                f"{device.name}.{verb}: channel {channel} would take {value[channel]:.4g} {unit}; "
                 f"its {what} limit is {limit[channel]:g} {unit}. Nothing was written"
             )
 
     def _read_back(self, device: Actuators, drive: FloatArray) -> None:
         assert self._tolerance is not None
-        difference = np.abs(device.read_back() - drive)
-        bad = ~(difference <= self._tolerance)
+        found = device.read_back()
+        bad = ~(np.abs(found - drive) <= self._tolerance)
         if bad.any():
             channel = int(np.flatnonzero(bad)[0])
             self.unknown(device, "read_back")
             raise LimitError(
                 f"{device.name}: channel {channel} was set to {drive[channel]:g} and reads back "
-                f"{drive[channel] + difference[channel]:g} {device.spec.unit} or its mirror, more "
-                f"than {self._tolerance:g} off; check the wiring of that channel"
+                f"{found[channel]:g} {device.spec.unit}, more than {self._tolerance:g} off; check the wiring of that channel"
             )
+
+
+def _cures(device: Device, verb: str, value: FloatArray) -> bool:
+    """Whether a verb only takes light away, or moves the temperature that an interlock watches."""
+    return isinstance(device, TemperatureController) or (
+        isinstance(device, Laser) and verb == "set_emission" and not value.any()
+    )
 
 
 def _bounds(spec: ChannelSpec, channels: int, limits: Mapping[str, float]) -> _Bank:

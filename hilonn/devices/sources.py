@@ -117,7 +117,7 @@ class Switch(Scalar):
 
     def select(self, position: int) -> None:
         """Connect ``position``."""
-        if position != int(position):
+        if not np.isfinite(position) or position != int(position):
             raise LimitError(f"{self.name}.select: {position} is not a whole number")
         self._change("select", position, 0, self.positions - 1, "")
 

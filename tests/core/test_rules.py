@@ -14,9 +14,7 @@ from hilonn.passes import PassRequest, Trace
 from hilonn.rules import Backprop, Rule, StepResult, TrainingBatch, TwoPass
 from hilonn.rules.rule import sample_loss, scheduled, softmax
 
-NETWORK = Network(
-    Dense(5, 7, "saturating_square"), Dense(7, 6, "saturating_square"), Dense(6, 3)
-)
+NETWORK = Network(Dense(5, 7, "saturating_square"), Dense(7, 6, "saturating_square"), Dense(6, 3))
 
 
 def ideal_trip(network: Network, request: PassRequest) -> Trace:

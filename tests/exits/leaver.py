@@ -20,8 +20,8 @@ from hilonn.bench import Bench
 from tests.exits.small_bench import HEATERS, bench_file, heaters_of, plant_of
 
 TRACED = ("bench.py", "interruptions.py")
-DENSE, SPARSE = 40, 7
-"""So many lines of closing are interrupted each; of those after them every seventh."""
+DENSE, SPARSE = 24, 11
+"""So many lines of closing are interrupted each; of those after them every eleventh."""
 
 
 def switched_on(path: str) -> Bench:
