@@ -200,13 +200,18 @@ class Trainer:
         validation: Split | None,
         schedule: Schedule,
         log_passes: bool = False,
-        exact: bool = True,
+        forced: Sequence[str] = (),
         followed: Split | None = None,
     ) -> None:
-        """Go on from ``run``'s checkpoint. With ``exact`` false (forced) what does not fit the
-        bench is measured anew; the weights and the rule's state are kept either way."""
+        """Go on from ``run``'s checkpoint; events after it are dropped, for they happen again.
+
+        ``forced`` lists what has changed since and is gone on with all the same: it is recorded,
+        what belongs to the bench is measured anew, and only what was learned is kept.
+        """
         self.check_data(train, "training")
-        self.restore(run.rewind(), exact=exact)
+        self.restore(run.rewind(), exact=not forced)
+        if forced:
+            run.event("forced_resume", differences=list(forced))
         self._fit(train, validation, schedule, run, log_passes, followed)
 
     def evaluate(self, split: Split, weights: Weights | None = None) -> Evaluation:

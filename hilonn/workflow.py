@@ -99,8 +99,6 @@ def resume(
             found = _differences(
                 run, experiment, trainer, dataset, options, force, "resumed exactly"
             )
-            if found:
-                run.event("forced_resume", differences=found)
             if on_start is not None:
                 on_start(dataset, trainer, run)
             training = experiment.file.training
@@ -116,7 +114,7 @@ def resume(
                     training.evaluate_every,
                 ),
                 log_passes=options.log_passes,
-                exact=not found,
+                forced=found,
                 followed=dataset.test if training.follow_test else None,
             )
             return _finish(run, trainer, bench, dataset)
