@@ -215,13 +215,14 @@ class Trainer:
         self._fit(train, validation, schedule, run, log_passes, followed)
 
     def evaluate(self, split: Split, weights: Weights | None = None) -> Evaluation:
-        """Run ``split`` through the chip once with ``weights`` (default: the trainer's)."""
+        """Run ``split`` through the chip once with ``weights`` (default: the trainer's), each reading
+        averaged as the rule averages its own."""
         self.check_data(split, "evaluation")
         if self.bench is not None:
             self.bench.light_on()
         started = time.perf_counter()
         chosen = self._state.weights if weights is None else weights
-        request = PassRequest(split.inputs, chosen, keep="output")
+        request = PassRequest(split.inputs, chosen, keep="output", averages=self.rule.averages)
         self.runner.begin_step()
         (trace,) = self.runner.run([request])
         targets = one_hot(split.targets, self.network.outputs)

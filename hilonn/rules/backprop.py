@@ -28,7 +28,7 @@ from hilonn.typing import FloatArray, Snapshot
 
 
 class Backprop(BaseModel):
-    """Settings as in ``two_pass``; ``hidden_rate`` defaults to ``rate``."""
+    """Settings as in ``two_pass``; ``hidden_rate`` defaults to ``rate``; ``averages`` of evaluation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,6 +40,7 @@ class Backprop(BaseModel):
     weight_decay: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
     scale_rate: bool = True
     output: Output = "linear"
+    averages: Annotated[int, Field(ge=1)] = 1
 
     def initial_state(self, network: Network, rng: np.random.Generator) -> Snapshot:
         return {

@@ -48,8 +48,12 @@ class Rule(Protocol):
 
     ``step`` yields groups of requests (the members of a group may run in any order) and receives
     their traces. It may be restarted from the same state and batch (a pair that saturated), so it
-    draws no random number and changes nothing that it was given.
+    draws no random number and changes nothing that it was given. ``averages``: plays a reading,
+    in training and in evaluation.
     """
+
+    @property
+    def averages(self) -> int: ...
 
     def initial_state(self, network: Network, rng: np.random.Generator) -> Snapshot: ...
 

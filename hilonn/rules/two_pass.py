@@ -44,6 +44,7 @@ class TwoPass(BaseModel):
     ``order``: AB, or ABBA, which cancels a drift linear in time at twice the passes.
     ``update``: "together" after both trips, or "time_local": the part that trip A knows right
     after it, the part that trip B knows after that (trip B then meets changed weights).
+    ``averages``: plays a reading, in training and evaluation; they share a programming.
     PEPITA as published: feedback_scale 0.05, normalise false, presynaptic "second", output
     "softmax", scale_rate false, hidden_rate = rate.
     """
