@@ -91,7 +91,7 @@ class Experiment:
         if section.principal_components is not None:
             dataset = principal_components(dataset, section.principal_components)
         if section.centre:
-            dataset = _centred(dataset)
+            dataset = dataset.centred()
         if section.merge_validation:
             dataset = _merged(dataset)
         if section.limit:
@@ -174,16 +174,6 @@ def parse_experiment(text: str, *, name: str, folder: Path, where: str | None = 
     except ValidationError as error:
         raise ConfigError(describe_validation_error(error, where, rule_type, "rule")) from None
     return Experiment(name, text, file, rule, folder)
-
-
-def _centred(dataset: Dataset) -> Dataset:
-    mean = np.asarray(dataset.train.inputs.mean(axis=0))
-    return replace(
-        dataset,
-        train=Split(dataset.train.inputs - mean, dataset.train.targets),
-        validation=Split(dataset.validation.inputs - mean, dataset.validation.targets),
-        test=Split(dataset.test.inputs - mean, dataset.test.targets),
-    )
 
 
 def _merged(dataset: Dataset) -> Dataset:

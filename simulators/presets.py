@@ -1,6 +1,6 @@
 """What a simulated chip and its instruments are made of: one table, three presets.
 
-Figures marked [P] stand in the project's table of presets (docs/physics); the others are argued
+Figures marked [P] are the project's agreed presets (docs/reference/simulated-chip.md); the others are argued
 beside them. Every figure can be overridden by name, and every effect switched off by name.
 """
 

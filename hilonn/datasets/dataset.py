@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,6 +44,15 @@ class Dataset:
     def mean(self) -> FloatArray:
         """Mean of the training inputs, (features,)."""
         return np.asarray(self.train.inputs.mean(axis=0))
+
+    def centred(self) -> Dataset:
+        """The same data less the training part's mean, feature by feature (physics rule 7)."""
+        mean = self.mean
+        train, validation, test = (
+            Split(part.inputs - mean, part.targets)
+            for part in (self.train, self.validation, self.test)
+        )
+        return replace(self, train=train, validation=validation, test=test)
 
 
 def make_dataset(
