@@ -1,4 +1,4 @@
-"""A bench file of one's own: a chip of 8 ports whose heaters jump by 0.3 rad while it learns."""
+"""A bench file of one's own: a chip of 8 ports with a heater that jumps by 0.3 rad while it learns."""
 
 import tempfile
 from pathlib import Path
@@ -16,7 +16,7 @@ transport = "plant"
 architecture = "svd_mesh"
 ports = {PORTS}
 preset = "typical"
-faults = ["drift_step=0.3@0.2s"]
+faults = ["drift_step:17=0.3@0.2s"]
 
 [devices]
 laser = {{ driver = "simulated_laser", connection = "plant" }}
