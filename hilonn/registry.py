@@ -38,7 +38,6 @@ class Driver:
 
     options: type[BaseModel]
     build: Callable[[str, Any, Connection | None], Device]
-    blocking: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from hilonn.devices import (
     Device,
     Laser,
     Modulators,
+    Photodetectors,
     TemperatureController,
 )
 from hilonn.errors import LimitError
@@ -86,6 +87,10 @@ class SafetyGate:
 
     def guard(self, device: Device, limits: Mapping[str, float] | None = None) -> None:
         """Put ``device`` behind this gate. The stricter of its own limits and ``limits`` holds."""
+        if limits and isinstance(device, Photodetectors):
+            raise LimitError("photodetectors are driven by nothing: they have no limits to set")
+        if limits and "slew_rate" in limits and isinstance(device, Modulators):
+            raise LimitError("modulators play samples: a slew rate cannot be kept for them")
         if isinstance(device, Bank):
             self._banks[device.name] = _bounds(device.spec, device.channels, limits or {})
         device.gate = self

@@ -34,7 +34,7 @@ def _driver(make: Callable[[str, Plant], Device]) -> Driver:
     def build(name: str, options: Any, connection: Any) -> Device:
         return make(name, plant_of(name, connection))
 
-    return Driver(options=NoOptions, build=build, blocking=False)
+    return Driver(options=NoOptions, build=build)
 
 
 plant = TransportType(options=PlantOptions, build=PlantConnection)

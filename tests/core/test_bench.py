@@ -87,7 +87,7 @@ def boxes() -> Iterator[list[Box]]:
     """The driver ``test_box``, and every box that a bench made."""
     Box.made = []
     Box.meeting = threading.Barrier(2, timeout=20)
-    registry.register("hilonn.devices", "test_box", Driver(BoxOptions, _build, blocking=True))
+    registry.register("hilonn.devices", "test_box", Driver(BoxOptions, _build))
     yield Box.made
 
 

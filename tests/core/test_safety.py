@@ -609,3 +609,11 @@ def test_senseless_limits_are_refused_at_open(section: str, lines: str, tmp_path
         Bench.open(bench_file(tmp_path, {section: lines})).close()
     key = lines.split("\n")[0].split("=")[0].strip().split(".")[0]
     assert f"{section}.{key}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("device", "line"), [("meter", "limits.high = 1.0"), ("inputs", "limits.slew_rate = 1.0")]
+)
+def test_limits_that_could_not_be_kept_are_refused(device: str, line: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"lab\.toml: devices\.{device}"):
+        Bench.open(bench_file(tmp_path, {f"devices.{device}": line}))
