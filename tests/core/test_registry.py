@@ -33,7 +33,6 @@ def test_a_loose_module_registers_its_driver(tmp_path: Path) -> None:
     assert "daq_of_a_file" in registry.names("hilonn.devices")
     driver = registry.load("hilonn.devices", "daq_of_a_file")
     assert isinstance(driver, registry.Driver)
-    assert driver.blocking, "a driver that says nothing is taken to wait for a wire"
     assert set(driver.options.model_fields) == {"port"}
 
 
