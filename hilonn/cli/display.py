@@ -69,6 +69,7 @@ class TrainingDisplay:
             f"{trainer.network!r} on {chip.architecture} {chip.id}: {tiles} tiles, "
             f"read by {readouts}; {len(dataset.train.targets)} training samples",
             highlight=False,
+            soft_wrap=True,
         )
 
     def update(self, progress: training.Progress) -> None:
@@ -82,7 +83,9 @@ class TrainingDisplay:
                 self._note += f", test {metrics['followed_accuracy']:.1%}"
             if self._bar is None:
                 self._console.print(
-                    f"epoch {progress.epoch}/{progress.epochs}: {self._note}", highlight=False
+                    f"epoch {progress.epoch}/{progress.epochs}: {self._note}",
+                    highlight=False,
+                    soft_wrap=True,
                 )
         now = time.monotonic()
         if self._bar is None or self._task is None:
