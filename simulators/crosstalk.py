@@ -29,48 +29,65 @@ def crosstalk_kernel(p: PlantParameters) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class Stencil:
-    """The kernel laid over a chip: a sparse matrix (heaters, heaters) by rows, diagonal left out."""
+    """The kernel laid over a chip, on the grid of its heaters' places.
 
-    start: IntArray
-    source: IntArray
+    ``place`` (heaters,) is each heater's cell in a grid of ``shape`` that has a rim as wide as the
+    kernel reaches; ``step`` (k,) are the kernel's offsets in cells and ``share`` (k,) its shares.
+    Cells without a heater hold zero.
+    """
+
+    place: IntArray
+    shape: tuple[int, int]
+    step: IntArray
     share: FloatArray
 
     def add(self, own: FloatArray, base: FloatArray) -> FloatArray:
         """base + own + C own, the phases (heaters,) in rad of heaters that turn by ``own``."""
         phases = np.empty(len(base))
-        _gather(own, base, self.start, self.source, self.share, phases)
+        _spread(own, base, self.place, self.shape[0], self.shape[1], self.step, self.share, phases)
         return phases
 
 
 def lay(layout: FloatArray, shares: FloatArray) -> Stencil:
     """The stencil of heaters at ``layout`` (heaters, 2), whole pitches, for a kernel (k, 3)."""
-    places = {(int(c), int(r)): index for index, (c, r) in enumerate(layout)}
-    start, source, share = [0], [], []
-    for column, row in layout:
-        for columns, rows, part in shares:
-            # Heat that arrives here from there: the sign of the step does not matter to the
-            # amount, which depends on the distance only.
-            index = places.get((int(column + columns), int(row + rows)))
-            if index is not None:
-                source.append(index)
-                share.append(part)
-        start.append(len(source))
-    return Stencil(
-        np.array(start, dtype=np.int64), np.array(source, dtype=np.int64), np.array(share, float)
-    )
+    reach = int(np.abs(shares[:, :2]).max(initial=0.0))
+    corner = layout.min(axis=0)
+    column, row = (layout - corner).astype(np.int64).T + reach
+    columns, rows = int(column.max()) + reach + 1, int(row.max()) + reach + 1
+    # Heat that arrives here from there: the sign of the step does not matter to the amount, which
+    # depends on the distance only.
+    step = shares[:, 0].astype(np.int64) * rows + shares[:, 1].astype(np.int64)
+    return Stencil(column * rows + row, (columns, rows), step, shares[:, 2].copy())
 
 
 @kernel
-def _gather(
+def _shift(
+    grid: FloatArray, first: np.uintp, step: np.uintp, share: float, spread: FloatArray
+) -> None:
+    for q in range(np.uintp(0), np.uintp(spread.size)):
+        spread[q] += share * grid[first + step + q]
+
+
+@kernel
+def _spread(
     own: FloatArray,
     base: FloatArray,
-    start: IntArray,
-    source: IntArray,
+    place: IntArray,
+    columns: int,
+    rows: int,
+    step: IntArray,
     share: FloatArray,
     phases: FloatArray,
 ) -> None:
-    for i in range(phases.size):
-        total = base[i] + own[i]
-        for k in range(start[i], start[i + 1]):
-            total += share[k] * own[source[k]]
-        phases[i] = total
+    reach = np.abs(step).max() if step.size else 0
+    grid = np.zeros(columns * rows + 2 * reach)
+    for i in range(place.size):
+        grid[reach + place[i]] = own[i]
+    spread = np.zeros(columns * rows)
+    block = 2048  # cells whose sums stay in the first cache while the kernel passes over them
+    for first in range(0, spread.size, block):
+        part = spread[first : first + block]
+        for k in range(step.size):
+            _shift(grid, np.uintp(first), np.uintp(reach + step[k]), share[k], part)
+    for i in range(place.size):
+        phases[i] = base[i] + own[i] + spread[place[i]]

@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from hilonn.mesh.sincos import sincos
 from hilonn.simulators.presets import PlantParameters
 from hilonn.simulators.randomness import generator, generator_state, restore_generator
 from hilonn.simulators.truth import Truth
@@ -72,9 +73,9 @@ class Drift:
         if elapsed < self._interval:
             return False
         self._slow_since = now
-        self._slow += (
-            self._rates * math.sqrt(elapsed) * self._slow_rng.standard_normal(self._slow.size)
-        )
+        moved = self._rates * math.sqrt(elapsed) * self._slow_rng.standard_normal(self._slow.size)
+        self._slow = self._slow + moved  # never in place: modulation keeps what the last one gave
+        self._view()
         return True
 
     def shift_heaters(self, heater: int | None, phase: float) -> None:
@@ -119,8 +120,7 @@ class Drift:
 
 
 def angles_to_field(angles: FloatArray) -> ComplexArray:
-    """e^{i angle}; numpy's real functions are faster than its complex exponential."""
+    """e^{i angle}."""
     field: ComplexArray = np.empty(angles.shape, np.complex128)
-    field.real = np.cos(angles)
-    field.imag = np.sin(angles)
+    field.imag, field.real = sincos(angles)
     return field

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from hilonn.mesh.jit import kernel
+from hilonn.mesh.sincos import sincos
 from hilonn.simulators.drift import angles_to_field
 from hilonn.simulators.presets import PlantParameters
 from hilonn.simulators.truth import Truth
@@ -24,7 +25,7 @@ class Modulation:
         self._turn = math.pi / (2 * truth.v_pi)
         self._null = self._turn * truth.bias
         self._leak = truth.leak
-        self._leaks = bool(truth.leak.any())
+        self._seen: tuple[FloatArray, FloatArray, FloatArray, FloatArray] | None = None
         self._into = truth.launched_field * truth.input_facet
         self.high = modulator_limit(p)
         self.step = 2 * self.high / (2**p.drive_bits - 1) if p.drive_bits else 0.0
@@ -43,15 +44,15 @@ class Modulation:
         """Fields on the chip (samples, ports), sqrt(W), for voltages (samples, ports).
 
         ``bias`` and ``fibre`` (ports,) are drifts in rad; ``power`` is the laser's, in units of
-        its nominal power.
+        its nominal power. Neither ``drive`` nor ``bias`` is ever changed in place: what the last
+        ones gave is kept, for repeated plays.
         """
-        angle = drive * self._turn + (bias - self._null)
+        if self._seen is None or self._seen[0] is not drive or self._seen[1] is not bias:
+            sine, cosine = sincos(drive * self._turn + (bias - self._null))
+            self._seen = (drive, bias, sine, cosine)
         scale = math.sqrt(power) * self._into * angles_to_field(fibre)
-        if not self._leaks:
-            whole: ComplexArray = np.sin(angle) * scale
-            return whole
-        fields: ComplexArray = np.empty(angle.shape, np.complex128)
-        _leaking(np.sin(angle), np.cos(angle), self._leak, scale, fields)
+        fields: ComplexArray = np.empty(drive.shape, np.complex128)
+        _leaking(self._seen[2], self._seen[3], self._leak, scale, fields)
         return fields
 
 

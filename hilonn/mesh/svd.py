@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from hilonn.errors import ConfigError
+from hilonn.mesh.sincos import sincos
 from hilonn.mesh.unitary import (
     RectangularMesh,
     checked_dtype,
@@ -95,8 +96,9 @@ class SvdMesh:
     def attenuation(self, theta: FloatArray) -> ComplexArray:
         """Field transmission (ports,) of the attenuators at ``theta`` (ports,) rad."""
         field: ComplexArray = np.empty(self.ports, np.complex128)
-        field.real = self._rotating * np.cos(theta) - self._fixed
-        field.imag = self._rotating * np.sin(theta)
+        sine, cosine = sincos(theta)
+        field.real = self._rotating * cosine - self._fixed
+        field.imag = self._rotating * sine
         return field
 
     def propagate(self, phases: ArrayLike, inputs: ArrayLike) -> ComplexArray:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from hilonn.errors import ConfigError
 from hilonn.mesh import kernels, nulling
 from hilonn.mesh.phases import MeshPhases
+from hilonn.mesh.sincos import sincos
 from hilonn.mesh.topology import Topology, light_cone, rectangular, triangular
 from hilonn.typing import ComplexArray, FloatArray
 
@@ -80,7 +81,8 @@ class UnitaryMesh:
         if flat.dtype != self._real:
             flat = flat.astype(self._real)
         matrix: ComplexArray = np.empty((self.ports, self.ports), self.dtype)
-        kernels.build(np.cos(flat), np.sin(flat), self._couplers, self.top, self._cone, matrix)
+        sine, cosine = sincos(flat)
+        kernels.build(cosine, sine, self._couplers, self.top, self._cone, matrix)
         return matrix
 
     def propagate(self, phases: MeshPhases | ArrayLike, inputs: ArrayLike) -> ComplexArray:
@@ -166,7 +168,7 @@ class UnitaryMesh:
 
     def _walk(self, flat: FloatArray, start: ComplexArray, seed: ComplexArray) -> FloatArray:
         flat = flat.astype(np.float64)
-        cosine, sine = np.cos(flat), np.sin(flat)
+        sine, cosine = sincos(flat)
         total = np.zeros(self.phases)
         samples = start.shape[1]
         chunk = max(1, min(samples, _CHUNK, max(8, _SEEN // (4 * self.mzis))))
