@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import repeat
 
 import numpy as np
 
@@ -16,8 +20,14 @@ CHARGE = 1.602176634e-19  # C
 BOLTZMANN = 1.380649e-23  # J/K
 ROOM = 298.15  # K
 RANGES = 10
+WORTH_A_THREAD = 8192
+"""Random numbers that take longer to draw than it takes to hand them to another thread."""
 ADC_LOW = -0.125
 """The converter's lower end in full scales: noise around zero is not folded up."""
+
+
+AHEAD = 1 << 18
+"""Random numbers drawn ahead of the light, 2 MB."""
 
 
 class Detection:
@@ -47,6 +57,7 @@ class Detection:
         self._dead = np.zeros(channels, dtype=bool)
         self._full = np.zeros(channels, dtype=bool)
         self._faulty = False
+        self._worker: ThreadPoolExecutor | None = None
 
     def kill(self, channel: int) -> None:
         """``channel`` reads its amplifier's noise and nothing else."""
@@ -56,16 +67,52 @@ class Detection:
         """``channel`` stands at its rail."""
         self._full[channel] = self._faulty = True
 
+    def noises(self, samples: int, repeats: int) -> Iterator[FloatArray]:
+        """Standard normal numbers (samples, channels) for each of ``repeats`` readings.
+
+        They take as long to draw as the light takes to compute, so that those of a large reading
+        are drawn by the other core meanwhile; the numbers are the same.
+        """
+        shape = (samples, self._gain.size)
+        if self._quiet:
+            return repeat(np.zeros(shape), repeats)
+        if samples * self._gain.size < WORTH_A_THREAD:
+            return (self._rng.standard_normal(shape) for _ in range(repeats))
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, "detector noise")
+        return self._drawn_ahead(self._worker, shape, repeats)
+
+    def _drawn_ahead(
+        self, worker: ThreadPoolExecutor, shape: tuple[int, int], repeats: int
+    ) -> Iterator[FloatArray]:
+        def draw() -> Future[FloatArray]:
+            return worker.submit(self._rng.standard_normal, shape)
+
+        def drawn() -> Iterator[FloatArray]:
+            for left in reversed(range(repeats)):
+                noise = coming.popleft().result()
+                if left > len(coming):
+                    coming.append(draw())
+                yield noise
+
+        depth = max(1, min(repeats, AHEAD // (shape[0] * shape[1])))
+        coming = deque(draw() for _ in range(depth))  # begins now, not at the first use
+        return drawn()
+
     def read(
         self,
         powers: FloatArray,
+        noise: FloatArray,
         gain_drift: FloatArray,
         period: float,
         signal: FloatArray,
         saturated: BoolArray,
     ) -> None:
-        """Add one reading of ``powers`` (samples, channels) to ``signal``, and its saturation."""
-        samples, channels = powers.shape
+        """Add one reading of ``powers`` (samples, channels) to ``signal``, and its saturation.
+
+        ``noise`` (samples, channels) is one of ``noises``.
+        """
+        samples = len(powers)
         bandwidth = 0.5 / period
         full_scale = self.ranges[self.range]
         rail = full_scale if self._bits else math.inf
@@ -74,11 +121,6 @@ class Detection:
         rin: FloatArray = np.zeros(samples)
         if spread:
             rin = spread * self._rin_rng.standard_normal((samples,))
-        noise: FloatArray = (
-            np.zeros((samples, channels))
-            if self._quiet
-            else self._rng.standard_normal((samples, channels))
-        )
         gain, dark = self._gain * (1 + gain_drift), self._dark
         if self._faulty:
             gain, dark = np.where(self._dead, 0.0, gain), np.where(self._dead, 0.0, dark)

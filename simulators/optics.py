@@ -15,6 +15,10 @@ Transfer = np.ndarray
 """A chip at fixed phases: a field matrix (ports, ports), or powers (2 * ports, ports)."""
 
 
+FEW = 3
+"""Fields are walked through a mesh whose ports are this many times as many."""
+
+
 class Optics(Protocol):
     """A chip's light path. ``transfer`` depends on phases only, so that it can be kept."""
 
@@ -24,6 +28,10 @@ class Optics(Protocol):
 
     def arriving(self, fields: ComplexArray, transfer: Transfer) -> np.ndarray:
         """What leaves the chip (samples, ...) for ``fields`` (samples, ports); linear in transfer."""
+        ...
+
+    def passed(self, fields: ComplexArray, phases: FloatArray) -> np.ndarray:
+        """``arriving`` at a transfer that is not kept."""
         ...
 
     def detected(self, arriving: np.ndarray, lo: ComplexArray) -> FloatArray:
@@ -51,6 +59,11 @@ class CoherentOptics:
     def arriving(self, fields: ComplexArray, transfer: Transfer) -> np.ndarray:
         leaving: ComplexArray = fields @ transfer.T
         return leaving
+
+    def passed(self, fields: ComplexArray, phases: FloatArray) -> np.ndarray:
+        if FEW * len(fields) > fields.shape[1]:
+            return self.arriving(fields, self.transfer(phases))
+        return self._mesh.propagate_flat(phases, fields)
 
     def detected(self, arriving: np.ndarray, lo: ComplexArray) -> FloatArray:
         powers = np.empty((len(arriving), 2 * len(self._lo)))
@@ -82,6 +95,9 @@ class CrossbarOptics:
         powers: FloatArray = fields.real**2 + fields.imag**2
         leaving: FloatArray = powers @ transfer.T
         return leaving
+
+    def passed(self, fields: ComplexArray, phases: FloatArray) -> np.ndarray:
+        return self.arriving(fields, self.transfer(phases))
 
     def detected(self, arriving: np.ndarray, lo: ComplexArray) -> FloatArray:
         return arriving

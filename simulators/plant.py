@@ -225,10 +225,12 @@ class Plant:
     ) -> tuple[FloatArray, BoolArray]:
         shape = (len(drive), 2 * self.truth.ports)
         signal, saturated = np.zeros(shape), np.zeros(shape, dtype=bool)
+        noises = self.detection.noises(len(drive), repeats)
         for _ in range(repeats):
             self.update()
             powers = self._light(drive, period) if self.emission else np.zeros(shape)
-            self.detection.read(powers, self.drift.gain, period, signal, saturated)
+            noise = next(noises)
+            self.detection.read(powers, noise, self.drift.gain, period, signal, saturated)
             self.clock.sleep(len(drive) * period)
         if repeats > 1:
             signal /= repeats
@@ -260,17 +262,17 @@ class Plant:
         share = left / left[0]
         first = int(np.count_nonzero(lag * share > LINEAR))  # samples too far out to interpolate
         parts = [
-            self._optics.arriving(
-                fields[s : s + 1], self._optics.transfer(self.phases(float(left[s])))
-            )
+            self._optics.passed(fields[s : s + 1], self.phases(float(left[s])))
             for s in range(first)
         ]
         if first < len(fields):
-            start = self._optics.transfer(self.phases(float(left[first])))
             still = (share[first:] / share[first])[:, np.newaxis]
-            rest = fields[first:]
-            gap = self._optics.arriving(rest, start - settled)
-            parts.append(self._optics.arriving(rest, settled) + still * gap)
+            rest = self._optics.arriving(fields[first:], settled)
+            late = int(np.count_nonzero(lag * share[first:] >= SETTLED))  # the rest has settled
+            behind = self.phases(float(left[first]))
+            start = self._optics.passed(fields[first : first + late], behind)
+            rest[:late] += still[:late] * (start - rest[:late])
+            parts.append(rest)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _oscillator(self, power: float, left: FloatArray) -> ComplexArray:

@@ -112,6 +112,36 @@ def build(
 
 
 @kernel
+def walk(
+    cosine: FloatArray, sine: FloatArray, couplers: FloatArray, top: IntArray, fields: FloatArray
+) -> None:
+    """Take ``fields`` (2 * ports, samples) from the inputs to the outputs of a mesh, in place."""
+    mzis = top.size
+    none, whole = np.uintp(0), np.uintp(fields.shape[1])
+    e = _elements(cosine, sine, couplers)
+    for k in range(mzis):
+        _mix(
+            fields,
+            np.uintp(2 * top[k]),
+            none,
+            whole,
+            e[k, 0],
+            e[k, 1],
+            e[k, 2],
+            e[k, 3],
+            e[k, 4],
+            e[k, 5],
+            e[k, 6],
+            e[k, 7],
+        )
+    for p in range(fields.shape[0] // 2):
+        xr, xi = cosine[2 * mzis + p], sine[2 * mzis + p]
+        for q in range(fields.shape[1]):
+            ur, ui = fields[2 * p, q], fields[2 * p + 1, q]
+            fields[2 * p, q], fields[2 * p + 1, q] = xr * ur - xi * ui, xr * ui + xi * ur
+
+
+@kernel
 def _mix_back(
     gradient: FloatArray,
     m: np.uintp,

@@ -15,6 +15,7 @@ from hilonn.mesh.topology import Topology, light_cone, rectangular, triangular
 from hilonn.typing import ComplexArray, FloatArray
 
 _CHUNK = 64  # samples walked through the mesh together: long enough for vector units
+_VECTORS = 16  # samples that the compiled walk takes at a time
 _SEEN = 1 << 23  # numbers kept at a time by the adjoint, 64 MB
 _UNITARY = {np.dtype(np.complex128): 1e-6, np.dtype(np.complex64): 1e-4}
 
@@ -84,6 +85,17 @@ class UnitaryMesh:
         sine, cosine = sincos(flat)
         kernels.build(cosine, sine, self._couplers, self.top, self._cone, matrix)
         return matrix
+
+    def walk_flat(self, flat: FloatArray, fields: FloatArray) -> None:
+        """Take ``fields`` through the mesh in place, without checks (see ``split_rows``)."""
+        sine, cosine = sincos(np.asarray(flat, np.float64))
+        kernels.walk(cosine, sine, self._exact, self.top, fields)
+
+    def propagate_flat(self, flat: FloatArray, inputs: ComplexArray) -> ComplexArray:
+        """``propagate`` by walking, without checks: cheaper than the matrix for few samples."""
+        fields = split_rows(inputs)
+        self.walk_flat(flat, fields)
+        return whole_rows(fields, len(inputs))
 
     def propagate(self, phases: MeshPhases | ArrayLike, inputs: ArrayLike) -> ComplexArray:
         """Output fields (samples, ports) of input fields (samples, ports): matrix @ each row."""
@@ -242,6 +254,21 @@ def coupler_products(splitter_errors: FloatArray, transmission: FloatArray) -> F
     (ca, cb), (sa, sb) = np.cos(angle).T, np.sin(angle).T
     products: FloatArray = np.stack((cb * ca, sb * sa, cb * sa, sb * ca), axis=1)
     return np.ascontiguousarray(products * np.sqrt(transmission)[:, np.newaxis])
+
+
+def split_rows(fields: ComplexArray) -> FloatArray:
+    """Fields (samples, ports) as (2 * ports, samples): each mode's real part, then its imaginary
+    part; filled up with dark samples to whole vectors."""
+    split = np.zeros((2 * fields.shape[1], -(-len(fields) // _VECTORS) * _VECTORS))
+    split[0::2, : len(fields)], split[1::2, : len(fields)] = fields.real.T, fields.imag.T
+    return split
+
+
+def whole_rows(split: FloatArray, samples: int) -> ComplexArray:
+    """The inverse of ``split_rows`` for the first ``samples``."""
+    fields: ComplexArray = np.empty((samples, len(split) // 2), np.complex128)
+    fields.real, fields.imag = split[0::2, :samples].T, split[1::2, :samples].T
+    return fields
 
 
 def checked_ports(ports: int) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from hilonn.chips import Batch, ChipReadings, MatrixChip, Settings
 from hilonn.errors import ConfigError, DivergedError, HilonnError, SaturationError
+from hilonn.passes.compiling import CompiledTiles, Compiler
 from hilonn.passes.log import PassLog
 from hilonn.passes.placement import Placement
 from hilonn.passes.plan import PlannedPass, plan
@@ -33,7 +34,8 @@ class PairRetake(HilonnError):
 
 @dataclass
 class RunnerStatistics:
-    """What the runner counts. Seconds are of wall time."""
+    """What the runner counts. Seconds are of wall time; ``compile_seconds`` those that the runner
+    spent or waited until a tile's phases were known."""
 
     passes: int = 0
     retakes: int = 0
@@ -48,9 +50,12 @@ class _Tiles:
     """What is known of one layer's tiles between passes."""
 
     weights: FloatArray | None = None
-    settings: list[Settings] = field(default_factory=list)
+    settings: CompiledTiles | list[Settings] = field(default_factory=list)
     ranges: IntArray = field(default_factory=lambda: np.zeros(0, dtype=int))
     gain: float = 0.0
+
+    def all(self) -> list[Settings]:
+        return self.settings if isinstance(self.settings, list) else self.settings.all()
 
 
 class PassRunner:
@@ -65,6 +70,7 @@ class PassRunner:
         self.statistics = RunnerStatistics()
         self._tiles = [_Tiles(ranges=np.full(p.tiles, -1)) for p in self.placements]
         self._pairs: set[int] = set()
+        self._compiler = Compiler(chip)
 
     def begin_step(self) -> None:
         """Forget which pairs were begun: the next request of any pair is a first one again."""
@@ -125,7 +131,7 @@ class PassRunner:
         index = passes[0].layer
         placement, tiles = self.placements[index], self._tiles[index]
         involved = passes[0].requests
-        settings = self._settings(index, requests[involved[0]].weights)
+        self._compile(index, requests[involved[0]].weights)
         gains = {i: self._gain(index, states[i], requests[i]) for i in involved}
         m, n = placement.tile
         scaled = {}
@@ -143,14 +149,12 @@ class PassRunner:
         for tile, planned in enumerate(passes):
             at_output = slice(planned.row * m, (planned.row + 1) * m)
             at_input = slice(planned.column * n, (planned.column + 1) * n)
+            settings = self._ready(tiles, tile)
             for i in involved:
-                readings = self._take(
-                    index, tile, settings[tile], scaled[i][:, at_input], requests[i]
-                )
+                readings = self._take(index, tile, settings, scaled[i][:, at_input], requests[i])
                 sums[i][:, at_output] += readings.values
             self.statistics.passes += 1
-            self.statistics.moved += settings[tile].moved
-        tiles.settings = settings
+            self.statistics.moved += settings.moved
         for i in involved:
             gain = gains[i] ** 2 if placement.readout == "power" else gains[i]
             measured = sums[i][:, : placement.outputs] * gain
@@ -177,16 +181,21 @@ class PassRunner:
         if any(r.pair is not None for r in requests):
             self._pair_retake(f"layer {layer} saturated ({error})")
 
-    def _settings(self, index: int, weights: Weights) -> list[Settings]:
+    def _compile(self, index: int, weights: Weights) -> None:
         tiles = self._tiles[index]
         if tiles.weights is not weights[index]:
             started = time.perf_counter()
             blocks = self.placements[index].blocks(weights[index])
-            near = list(tiles.settings) if tiles.settings else [None] * len(blocks)
-            tiles.settings = self.chip.compile(blocks, near)
+            near: Sequence[Settings | None] = tiles.all() or [None] * len(blocks)
+            tiles.settings = self._compiler.compile(blocks, near)
             tiles.weights = weights[index]
             self.statistics.compile_seconds += time.perf_counter() - started
-        return tiles.settings
+
+    def _ready(self, tiles: _Tiles, tile: int) -> Settings:
+        started = time.perf_counter()
+        settings = tiles.settings[tile]
+        self.statistics.compile_seconds += time.perf_counter() - started
+        return settings
 
     def _gain(self, index: int, inputs: FloatArray, request: PassRequest) -> float:
         """Full scale of the layer's inputs; raised where needed, never while a pair is open."""
@@ -256,7 +265,7 @@ class PassRunner:
             "layers": [
                 {
                     "current": tiles.weights is weights[index],
-                    "settings": [s.pack() for s in tiles.settings],
+                    "settings": [s.pack() for s in tiles.all()],
                     "ranges": tiles.ranges,
                     "gain": tiles.gain,
                 }

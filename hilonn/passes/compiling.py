@@ -1,0 +1,72 @@
+"""Phases of a layer's tiles, worked out beside the passes of the tiles before them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+from hilonn.chips import MatrixChip, Settings
+from hilonn.typing import FloatArray
+
+WORKERS = min(3, (os.cpu_count() or 1) - 1)
+"""Threads beside the one that drives the chip."""
+
+
+class Compiler:
+    """Owns the threads that compile. One a runner; idle threads end with the process."""
+
+    def __init__(self, chip: MatrixChip) -> None:
+        self._chip = chip
+        self._pool: ThreadPoolExecutor | None = None
+        # Few enough that the first tiles are ready soon, enough that SVDs come in batches; the same
+        # on every machine, since a batch's crosstalk is iterated until its worst tile has converged.
+        self._share = max(2, 256 // max(chip.outputs, 1))
+
+    def compile(self, matrices: FloatArray, near: Sequence[Settings | None]) -> CompiledTiles:
+        """Begin with ``matrices`` (tiles, m, n), each to be programmed nearest to its ``near``."""
+        jobs = [
+            partial(
+                self._chip.compile,
+                matrices[first : first + self._share],
+                near[first : first + self._share],
+            )
+            for first in range(0, len(matrices), self._share)
+        ]
+        if WORKERS < 1 or len(jobs) < 2:
+            return CompiledTiles(jobs, [None] * len(jobs), self._share)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(WORKERS, "compile")
+        # The first is done by whoever asks for it, at once.
+        return CompiledTiles(jobs, [None, *map(self._pool.submit, jobs[1:])], self._share)
+
+
+class CompiledTiles:
+    """Settings tile by tile: waited for, or worked out here where no thread has begun with them."""
+
+    def __init__(
+        self,
+        jobs: Sequence[partial[list[Settings]]],
+        begun: Sequence[Future[list[Settings]] | None],
+        share: int,
+    ) -> None:
+        self._jobs = jobs
+        self._begun = begun
+        self._share = share
+        self._done: dict[int, list[Settings]] = {}
+
+    def __getitem__(self, tile: int) -> Settings:
+        """Settings of ``tile``. Raises what compiling them raised."""
+        job, place = divmod(tile, self._share)
+        if job not in self._done:
+            future = self._begun[job]
+            mine = future is None or future.cancel()
+            self._done[job] = self._jobs[job]() if mine or future is None else future.result()
+        return self._done[job][place]
+
+    def all(self) -> list[Settings]:
+        """Settings of every tile."""
+        for job in range(len(self._jobs)):
+            self[job * self._share]
+        return [settings for job in sorted(self._done) for settings in self._done[job]]
