@@ -1,8 +1,9 @@
 """What moves by itself: the local oscillator, input fibres, heaters, modulator bias, gains.
 
-Fast walks (Ornstein-Uhlenbeck) step at every play. Slow ones (Brownian) step when the time since
-their last step makes the fastest of them move by more than ``SLOW_STEP``: their lag is then at most
-that (1 sd), and the transfer matrix can be kept meanwhile.
+The local oscillator (Ornstein-Uhlenbeck) steps at every play. The input fibres (Ornstein-Uhlenbeck
+too) step when they would move by more than ``INPUT_STEP`` of their spread, the slow walks (Brownian)
+when the fastest of them would move by more than ``SLOW_STEP``: their lag is then at most that (1 sd),
+and fields and transfer matrix can be kept meanwhile.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from hilonn.typing import ComplexArray, FloatArray, Snapshot
 
 SLOW_STEP = 20e-6
 """rad (heaters, bias), relative (gain)."""
+
+INPUT_STEP = 0.02
+"""In standard deviations of an input fibre's walk."""
 
 HOUR = 3600.0
 UNLOCKED = 1.0
@@ -37,7 +41,8 @@ class Drift:
         self._slow_rng = generator(seed, "slow drift")
         self._sd = np.concatenate(([p.lo_wander], np.full(ports, p.input_phase_drift)))
         self._time = np.concatenate(([p.lo_wander_time], np.full(ports, p.input_phase_time)))
-        self._moves = bool(self._sd.any())
+        self._wanders, self._fibres_move = bool(self._sd[0]), bool(self._sd[1:].any())
+        self._input_interval = 0.5 * INPUT_STEP**2 * p.input_phase_time
         self._walk = self._sd * self._fast_rng.standard_normal(ports + 1)
         rates = (p.heater_drift, p.modulator_bias_drift, p.detector_gain_drift)
         lengths = (truth.heaters, ports, 2 * ports)
@@ -47,26 +52,27 @@ class Drift:
         largest = float(self._rates.max())
         self._interval = (SLOW_STEP / largest) ** 2 if largest > 0 else math.inf
         self._now = 0.0
-        self._slow_since = 0.0
+        self._slow_since = self._inputs_since = 0.0
         self._lost = False
         self._free = 0.0
         self._view()
 
     def _view(self) -> None:
         self.heaters, self.bias, self.gain = np.split(self._slow, self._parts)
-        self.inputs = self._walk[1:]
+        self.inputs = self._walk[1:].copy()
 
     def advance(self, now: float) -> bool:
         """Move to ``now`` (s); True when a slow walk has stepped."""
         elapsed = now - self._now
         if elapsed > 0:
             self._now = now
-            if self._moves:
-                keep = np.exp(-elapsed / self._time)
-                noise = self._fast_rng.standard_normal(self._sd.size)
-                fresh = np.sqrt(-np.expm1(-2 * elapsed / self._time))
-                self._walk = keep * self._walk + self._sd * fresh * noise
-                self.inputs = self._walk[1:]
+            if self._wanders:
+                self._step(slice(0, 1), elapsed)
+            waited = now - self._inputs_since
+            if self._fibres_move and waited >= self._input_interval:
+                self._step(slice(1, None), waited)
+                self._inputs_since = now
+                self.inputs = self._walk[1:].copy()
             if self._lost:
                 self._free += UNLOCKED * math.sqrt(elapsed) * self._fast_rng.standard_normal()
         elapsed = now - self._slow_since
@@ -77,6 +83,12 @@ class Drift:
         self._slow = self._slow + moved  # never in place: modulation keeps what the last one gave
         self._view()
         return True
+
+    def _step(self, part: slice, elapsed: float) -> None:
+        """One exact step of the Ornstein-Uhlenbeck walks ``part``."""
+        sd, time = self._sd[part], self._time[part]
+        fresh = np.sqrt(-np.expm1(-2 * elapsed / time)) * self._fast_rng.standard_normal(sd.size)
+        self._walk[part] = np.exp(-elapsed / time) * self._walk[part] + sd * fresh
 
     def shift_heaters(self, heater: int | None, phase: float) -> None:
         """A sudden step of ``phase`` (rad) on one heater or on all."""
@@ -103,6 +115,7 @@ class Drift:
             "slow": self._slow.copy(),
             "now": self._now,
             "slow_since": self._slow_since,
+            "inputs_since": self._inputs_since,
             "lost": self._lost,
             "free": self._free,
         }
@@ -114,6 +127,7 @@ class Drift:
         self._slow = np.array(saved["slow"], float)
         self._now = float(saved["now"])
         self._slow_since = float(saved["slow_since"])
+        self._inputs_since = float(saved["inputs_since"])
         self._lost = bool(saved["lost"])
         self._free = float(saved["free"])
         self._view()

@@ -88,6 +88,7 @@ class Plant:
         self._armed: tuple[int, int, float] | None = None
         self._reading: tuple[FloatArray, BoolArray] | None = None
         self._settled: Transfer | None = None
+        self._kept: tuple[ComplexArray, Transfer, np.ndarray] | None = None
         self._base = self.truth.phase_offset.copy()
         self._warm = 0.0
         self.restored: list[Callable[[], None]] = []
@@ -257,23 +258,25 @@ class Plant:
         settled = self._settled
         if settled is None:
             settled = self._settled = self._optics.transfer(self.phases())
+        kept = self._kept
+        if kept is None or kept[0] is not fields or kept[1] is not settled:
+            kept = self._kept = (fields, settled, self._optics.arriving(fields, settled))
         if lag < SETTLED:
-            return self._optics.arriving(fields, settled)
+            return kept[2]
+        arriving = kept[2].copy()
         share = left / left[0]
         first = int(np.count_nonzero(lag * share > LINEAR))  # samples too far out to interpolate
-        parts = [
-            self._optics.passed(fields[s : s + 1], self.phases(float(left[s])))
-            for s in range(first)
-        ]
-        if first < len(fields):
-            still = (share[first:] / share[first])[:, np.newaxis]
-            rest = self._optics.arriving(fields[first:], settled)
-            late = int(np.count_nonzero(lag * share[first:] >= SETTLED))  # the rest has settled
+        for s in range(first):
+            behind = self.phases(float(left[s]))
+            arriving[s : s + 1] = self._optics.passed(fields[s : s + 1], behind)
+        end = int(np.count_nonzero(lag * share >= SETTLED))  # the rest has settled
+        if first < end:
+            late = slice(first, end)
             behind = self.phases(float(left[first]))
-            start = self._optics.passed(fields[first : first + late], behind)
-            rest[:late] += still[:late] * (start - rest[:late])
-            parts.append(rest)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            still = (share[late] / share[first])[:, np.newaxis]
+            start = self._optics.passed(fields[late], behind)
+            arriving[late] += still * (start - arriving[late])
+        return arriving
 
     def _oscillator(self, power: float, left: FloatArray) -> ComplexArray:
         """Field of the local oscillator, relative to its nominal one, at each share ``left``."""
