@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 from hilonn.chips.crosstalk import stencil
 from hilonn.errors import CalibrationError
+from hilonn.mesh.jit import kernel
 from hilonn.records import ChipRecord
 from hilonn.transfer import (
     phase_of_power,
@@ -72,23 +73,19 @@ class Heaters:
         ``near`` (k, n), NaN where there is none: of the branches in range, the nearest to it;
         otherwise the least power. CalibrationError where crosstalk does not converge.
         """
-        target = wanted - self.offset
-        guess = np.full(target.shape, np.pi) if near is None else np.nan_to_num(near, nan=np.pi)
-        q = np.mod(target - self._spread(guess), TWO_PI)
+        # Heaters by tiles, since a sparse matrix takes many columns at once.
+        target = np.ascontiguousarray((wanted - self.offset).T)
+        guess = np.full(target.shape, np.pi) if near is None else np.nan_to_num(near.T, nan=np.pi)
+        q = np.mod(target - self.crosstalk @ guess, TWO_PI)
         if near is not None:
-            q = self._nearest(q, near)
+            q = self._nearest(q, near.T)
         for _ in range(ITERATIONS):
-            q[:, ~self.usable] = 0.0
-            error = target - self._spread(q) - q
-            error -= TWO_PI * np.round(error / TWO_PI)
-            error[:, ~self.usable] = 0.0
-            q = q + error
-            q += TWO_PI * (q < 0.0)
-            q -= TWO_PI * (q > self.largest)
-            if np.abs(error).max(initial=0.0) < TOLERANCE:
-                return q
+            q[~self.usable] = 0.0
+            left = _correct(q, target, self.crosstalk @ q, self.usable, self.largest)
+            if left < TOLERANCE:
+                return np.ascontiguousarray(q.T)
         raise CalibrationError(
-            f"crosstalk does not converge: {np.abs(error).max():.2e} rad are left after "
+            f"crosstalk does not converge: {left:.2e} rad are left after "
             f"{ITERATIONS} rounds; the record's crosstalk_kernel is too strong to be inverted"
         )
 
@@ -96,15 +93,36 @@ class Heaters:
         """Voltages (k, n) for own phases."""
         return voltage_of_power(power_of_phase(q, self.power_per_pi), self.resistance, self.rise)
 
-    def _spread(self, q: FloatArray) -> FloatArray:
-        return np.asarray((self.crosstalk @ q.T).T)
-
     def _nearest(self, q: FloatArray, near: FloatArray) -> FloatArray:
         known = np.isfinite(near)
         branch = TWO_PI * np.round(np.where(known, near - q, 0.0) / TWO_PI)
         moved = q + branch
-        fits = (moved >= 0.0) & (moved <= self.largest)
+        fits = (moved >= 0.0) & (moved <= self.largest[:, np.newaxis])
         return np.where(fits, moved, q)
+
+
+@kernel
+def _correct(
+    q: FloatArray,
+    target: FloatArray,
+    spread: FloatArray,
+    usable: BoolArray,
+    largest: FloatArray,
+) -> float:
+    """Add to ``q`` (heaters, tiles) what is missing at ``target``, modulo a turn and within range;
+    returns the largest of it (rad)."""
+    worst = 0.0
+    for i in range(q.shape[0]):
+        if usable[i]:
+            for j in range(q.shape[1]):
+                error = target[i, j] - spread[i, j] - q[i, j]
+                error -= TWO_PI * np.rint(error / TWO_PI)
+                moved = q[i, j] + error
+                moved += TWO_PI if moved < 0.0 else 0.0
+                moved -= TWO_PI if moved > largest[i] else 0.0
+                q[i, j] = moved
+                worst = max(worst, abs(error))
+    return worst
 
 
 def near_phases(near: Sequence[FloatArray | None], heaters: int) -> FloatArray | None:
