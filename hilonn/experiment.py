@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hilonn import registry
 from hilonn.activations import ACTIVATIONS
 from hilonn.config_errors import describe_validation_error
-from hilonn.datasets import Dataset, Split, load_dataset, principal_components
+from hilonn.datasets import Dataset, Split, cropped, load_dataset, principal_components
 from hilonn.errors import ConfigError
 from hilonn.network import Dense, Network
 from hilonn.rules import Rule
@@ -29,12 +29,13 @@ class _Section(BaseModel):
 
 class DataSection(_Section):
     """``name``: a built-in dataset, or a path to an .npz or .csv file (relative to the experiment
-    file). ``principal_components``: keep so many, fitted on the training part. ``centre``:
+    file). ``crop``: of square images, keep the middle so many pixels a side. ``principal_components``: keep so many, fitted on the training part. ``centre``:
     subtract the training part's mean, feature by feature. ``limit``: use only the first samples
     of the training part (0: all). ``merge_validation``: train on the validation part too."""
 
     name: str
     centre: bool = True
+    crop: Annotated[int, Field(ge=1)] | None = None
     principal_components: Annotated[int, Field(ge=1)] | None = None
     limit: Annotated[int, Field(ge=0)] = 0
     merge_validation: bool = False
@@ -88,6 +89,8 @@ class Experiment:
         if source.endswith((".npz", ".csv")) and not Path(source).is_absolute():
             source = str(self.folder / source)
         dataset = load_dataset(source, folder=folder)
+        if section.crop is not None:
+            dataset = cropped(dataset, section.crop)
         if section.principal_components is not None:
             dataset = principal_components(dataset, section.principal_components)
         if section.centre:

@@ -353,7 +353,7 @@ class Trainer:
 
     def _absorb(self, result: StepResult, samples: int) -> None:
         state = self._state
-        state.weights, state.rule = result.weights, result.state
+        state.weights, state.rule = self.runner.follow(result.weights), result.state
         state.loss_sum += result.loss * samples
         state.correct += result.correct
         state.seen += samples

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +18,9 @@ MOVED = 0.5
 """A phase that moves by more than this (rad) counts as moved."""
 
 
+NOTHING = np.zeros(0)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """One programming: what is written to the phase shifters, and what it stands for.
@@ -26,6 +29,8 @@ class Settings:
     ``self_phase`` (heaters,) rad, each heater's own part; measured values are multiplied by
     ``scale``; ``shape`` (outputs, inputs) of the matrix; ``left``, ``right`` the singular vectors
     that a later programming stays near to; ``moved``: heaters whose phase moved by over 0.5 rad.
+    ``phases`` (heaters,) rad are the mesh's, and ``realised`` (outputs, inputs) the matrix that they
+    give by the record's forward model, where it was asked; both are empty otherwise.
     """
 
     drive: FloatArray
@@ -35,6 +40,8 @@ class Settings:
     left: np.ndarray
     right: np.ndarray
     moved: int
+    phases: np.ndarray = field(default_factory=lambda: NOTHING)
+    realised: np.ndarray = field(default_factory=lambda: NOTHING)
 
     def pack(self) -> Snapshot:
         """For a checkpoint."""
@@ -108,10 +115,17 @@ class MatrixChip(Chip):
     outputs: int
     ranges: int
     signed_readout: Readout | None = None
+    follows: bool = False
+    """Whether ``follow`` does anything but ``compile``."""
 
     @abstractmethod
     def compile(self, matrices: FloatArray, near: Sequence[Settings | None]) -> list[Settings]:
         """Settings for each of ``matrices`` (k, m, n), each nearest to its ``near``. No I/O."""
+
+    def follow(self, matrices: FloatArray, near: Sequence[Settings]) -> list[Settings]:
+        """Settings a short way from ``near`` towards ``matrices`` (k, m, n): what a step of learning
+        needs, cheaper and steadier than to reach them. ``realised`` tells how far they go."""
+        raise NotImplementedError(f"{self.architecture} does not follow; ask `follows` first")
 
     @abstractmethod
     def forget(self) -> None:

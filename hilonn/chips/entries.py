@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hilonn.chips.chip import MatrixChip
 from hilonn.chips.crossbar import CrossbarChip
-from hilonn.chips.svd_mesh import SvdMeshChip
+from hilonn.chips.svd_mesh import Programming, SvdMeshChip
 from hilonn.chips.unitary_mesh import UnitaryMeshChip
 from hilonn.clock import Clock
 from hilonn.devices import Timing
@@ -51,6 +51,23 @@ def _chip_type(kind: _ChipClass) -> ChipType:
     return ChipType(ChipOptions, build)
 
 
-svd_mesh = _chip_type(SvdMeshChip)
+class SvdMeshOptions(ChipOptions):
+    """``programming``: how phases are found for a matrix (see ``SvdMeshChip``)."""
+
+    programming: Programming = "auto"
+
+
+def _svd_mesh(
+    name: str,
+    options: SvdMeshOptions,
+    wiring: Mapping[str, Wire],
+    records: Records,
+    clock: Clock,
+    timing: Timing,
+) -> MatrixChip:
+    return SvdMeshChip(name, options.ports, wiring, records, clock, timing, options.programming)
+
+
+svd_mesh = ChipType(SvdMeshOptions, _svd_mesh)
 unitary_mesh = _chip_type(UnitaryMeshChip)
 crossbar = _chip_type(CrossbarChip)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hilonn.chips.chip import MOVED, ChipStatistics, MatrixChip, Settings
+from hilonn.chips.chip import MOVED, NOTHING, ChipStatistics, MatrixChip, Settings
 from hilonn.chips.detection import Detection
 from hilonn.chips.programming import Heaters, near_phases
 from hilonn.chips.wiring import require
@@ -72,6 +72,11 @@ class HeaterChip(MatrixChip):
         Raises ConfigError for a wrong shape or NaN, CalibrationError where the record's crosstalk
         cannot be inverted.
         """
+        matrices = self._checked(matrices)
+        phases, scale, left, right = self._phases(matrices, near)
+        return self._settings(matrices.shape[1:], phases, scale, left, right, near)
+
+    def _checked(self, matrices: FloatArray) -> FloatArray:
         matrices = np.asarray(matrices, dtype=float)
         if (
             matrices.ndim != 3
@@ -84,17 +89,38 @@ class HeaterChip(MatrixChip):
             )
         if not np.isfinite(matrices).all():
             raise ConfigError(f"a matrix for {self.id} is not finite")
-        count, m, n = matrices.shape
-        phases, scale, left, right = self._phases(matrices, near)
+        return matrices
+
+    def _settings(
+        self,
+        shape: tuple[int, ...],
+        phases: FloatArray,
+        scale: FloatArray,
+        left: FloatArray,
+        right: FloatArray,
+        near: Sequence[Settings | None],
+        realised: FloatArray | None = None,
+    ) -> list[Settings]:
+        """Drives for the mesh's ``phases`` (k, heaters), nearest to what ``near`` wrote."""
         known = near_phases([None if s is None else s.self_phase for s in near], phases.shape[1])
         own = self._heaters.self_phases(phases, known)
         drives = self._heaters.drives(own)
-        moved = np.zeros(count, dtype=int)
+        moved = np.zeros(len(phases), dtype=int)
         if known is not None:
             moved = (np.abs(own - known) > MOVED).sum(axis=1)
         return [
-            Settings(drives[i], own[i], float(scale[i]), (m, n), left[i], right[i], int(moved[i]))
-            for i in range(count)
+            Settings(
+                drives[i],
+                own[i],
+                float(scale[i]),
+                (shape[0], shape[1]),
+                left[i],
+                right[i],
+                int(moved[i]),
+                NOTHING if realised is None else phases[i],
+                NOTHING if realised is None else realised[i],
+            )
+            for i in range(len(phases))
         ]
 
     def forget(self) -> None:

@@ -1,12 +1,13 @@
 """Data: built in, MNIST's files, the user's."""
 
-from hilonn.datasets.dataset import Dataset, Split, make_dataset
+from hilonn.datasets.dataset import Dataset, Split, cropped, make_dataset
 from hilonn.datasets.loading import BUILT_IN, load_dataset, principal_components
 
 __all__ = [
     "BUILT_IN",
     "Dataset",
     "Split",
+    "cropped",
     "load_dataset",
     "make_dataset",
     "principal_components",

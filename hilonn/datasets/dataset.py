@@ -55,6 +55,24 @@ class Dataset:
         return replace(self, train=train, validation=validation, test=test)
 
 
+def cropped(dataset: Dataset, side: int) -> Dataset:
+    """The middle ``side`` x ``side`` pixels of square images; ConfigError where there are none."""
+    features = dataset.train.inputs.shape[1]
+    whole = round(features**0.5)
+    if whole * whole != features or side > whole:
+        raise ConfigError(
+            f"{dataset.name}: the middle {side} x {side} pixels were asked of samples of {features} "
+            "features; crop needs square images at least as large"
+        )
+    first = (whole - side) // 2
+    kept = np.arange(features).reshape(whole, whole)[first : first + side, first : first + side]
+    train, validation, test = (
+        Split(np.ascontiguousarray(part.inputs[:, kept.ravel()]), part.targets)
+        for part in (dataset.train, dataset.validation, dataset.test)
+    )
+    return replace(dataset, train=train, validation=validation, test=test)
+
+
 def make_dataset(
     name: str,
     parts: tuple[

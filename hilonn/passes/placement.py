@@ -33,3 +33,10 @@ class Placement:
         padded = np.zeros((self.rows * m, self.columns * n))
         padded[: weights.shape[0], : weights.shape[1]] = weights
         return padded.reshape(self.rows, m, self.columns, n).transpose(0, 2, 1, 3).reshape(-1, m, n)
+
+    def whole(self, blocks: FloatArray) -> FloatArray:
+        """The inverse of ``blocks``: weights (outputs, inputs), float32."""
+        m, n = self.tile
+        grid = blocks.reshape(self.rows, self.columns, m, n).transpose(0, 2, 1, 3)
+        padded = grid.reshape(self.rows * m, self.columns * n)
+        return np.ascontiguousarray(padded[: self.outputs, : self.inputs], dtype=np.float32)

@@ -76,6 +76,28 @@ class PassRunner:
         """Forget which pairs were begun: the next request of any pair is a first one again."""
         self._pairs.clear()
 
+    def follow(self, weights: Weights) -> Weights:
+        """``weights`` after a step of learning, as near as the chip goes towards them at once.
+
+        A chip that does not follow takes them as they are when they are next run. What comes back
+        is what the record says of the phases, so that nothing winds up that the chip cannot do.
+        """
+        if not self.chip.follows:
+            return weights
+        started = time.perf_counter()
+        followed = []
+        for tiles, placement, wanted in zip(self._tiles, self.placements, weights, strict=True):
+            near = tiles.all()
+            if tiles.weights is None or not near or tiles.weights is wanted:
+                followed.append(wanted)  # not yet run, or not changed
+                continue
+            settings = self.chip.follow(placement.blocks(wanted), near)
+            tiles.settings = settings
+            tiles.weights = placement.whole(np.stack([s.realised for s in settings]))
+            followed.append(tiles.weights)
+        self.statistics.compile_seconds += time.perf_counter() - started
+        return tuple(followed)
+
     def refresh(self) -> None:
         """Choose gains and ranges anew at the next passes (weights have moved since the last)."""
         for tiles in self._tiles:

@@ -66,15 +66,27 @@ class Rule(Protocol):
         ...
 
 
-def output_error(kind: Output, outputs: FloatArray, targets: FloatArray) -> FloatArray:
-    """e = y - t of a linear output (squared error), or softmax(y) - t (cross entropy)."""
-    return (softmax(outputs) if kind == "softmax" else outputs) - targets
+def output_error(
+    kind: Output, outputs: FloatArray, targets: FloatArray, limit: float | None = None
+) -> FloatArray:
+    """e = y - t of a linear output (squared error), or softmax(y) - t (cross entropy).
+
+    With a ``limit``, held within +- it: the slope of Huber's loss.
+    """
+    error = (softmax(outputs) if kind == "softmax" else outputs) - targets
+    return error if limit is None else np.clip(error, -limit, limit)
 
 
-def sample_loss(kind: Output, outputs: FloatArray, targets: FloatArray) -> FloatArray:
-    """Half the squared error, or the cross entropy, a sample."""
+def sample_loss(
+    kind: Output, outputs: FloatArray, targets: FloatArray, limit: float | None = None
+) -> FloatArray:
+    """Half the squared error (Huber's loss with a ``limit``), or the cross entropy, a sample."""
     if kind == "linear":
-        return np.asarray(0.5 * ((outputs - targets) ** 2).sum(axis=1))
+        size = np.abs(outputs - targets)
+        if limit is None:
+            return np.asarray(0.5 * (size**2).sum(axis=1))
+        held = np.minimum(size, limit)
+        return np.asarray((held * (size - 0.5 * held)).sum(axis=1))
     shifted = outputs - outputs.max(axis=1, keepdims=True)
     logs = np.log(np.exp(shifted).sum(axis=1, keepdims=True)) - shifted
     return np.asarray((logs * targets).sum(axis=1))
@@ -102,8 +114,12 @@ def descend(
     rates: Sequence[float],
     momentum: float,
     weight_decay: float = 0.0,
+    limit: float | None = None,
 ) -> tuple[Weights, list[FloatArray]]:
-    """v <- momentum v + rate (g + decay W);  W <- W - v, layer by layer, in float32."""
+    """v <- momentum v + rate (g + decay W);  W <- W - v, layer by layer, in float32.
+
+    With a ``limit``, v is shortened to that share of the norm of W where it is longer.
+    """
     new_weights, new_velocity = [], []
     for w, v, g, rate in zip(weights, velocity, gradients, rates, strict=True):
         moved = momentum * v + np.float32(rate) * (g + np.float32(weight_decay) * w)
@@ -112,6 +128,10 @@ def descend(
                 "the weights are no longer finite: the run has diverged; lower rate, hidden_rate "
                 "or feedback_scale"
             )
+        if limit is not None:
+            length, longest = np.linalg.norm(moved), limit * np.linalg.norm(w)
+            if length > longest:
+                moved = moved * np.float32(longest / length)
         new_velocity.append(moved.astype(np.float32))
         new_weights.append((w - moved).astype(np.float32))
     return tuple(new_weights), new_velocity

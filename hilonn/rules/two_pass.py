@@ -45,6 +45,8 @@ class TwoPass(BaseModel):
     ``update``: "together" after both trips, or "time_local": the part that trip A knows right
     after it, the part that trip B knows after that (trip B then meets changed weights).
     ``averages``: plays a reading, in training and evaluation; they share a programming.
+    ``error_limit``: an output's error beyond this counts as this (Huber 1964; None: as it is), and
+    ``step_limit``: a step moves no layer by more than this share of its norm (None: any).
     PEPITA as published: feedback_scale 0.05, normalise false, presynaptic "second", output
     "softmax", scale_rate false, hidden_rate = rate.
     """
@@ -66,6 +68,8 @@ class TwoPass(BaseModel):
     update: Literal["together", "time_local"] = "together"
     averages: Annotated[int, Field(ge=1)] = 1
     output: Output = "linear"
+    error_limit: Positive | None = 1.0
+    step_limit: Positive | None = 0.05
 
     def initial_state(self, network: Network, rng: np.random.Generator) -> Snapshot:
         """Feedback matrices F (inputs, network outputs), one or one a hidden layer; velocities."""
@@ -80,7 +84,7 @@ class TwoPass(BaseModel):
         return {"feedback": feedback, "velocity": velocity}
 
     def loss(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
-        return sample_loss(self.output, outputs, targets)
+        return sample_loss(self.output, outputs, targets, self.error_limit)
 
     def step(
         self, network: Network, weights: Weights, state: Snapshot, batch: TrainingBatch
@@ -89,7 +93,7 @@ class TwoPass(BaseModel):
         x = np.asarray(batch.inputs, dtype=float)
         (first,) = yield [PassRequest(x, weights, averages=self.averages, pair=0)]
         clean = [x, *first.after]
-        error = output_error(self.output, first.output, batch.targets)
+        error = output_error(self.output, first.output, batch.targets, self.error_limit)
         halfway = weights
         if self.update == "time_local":
             halfway = self._after_first(weights, clean, batch)
@@ -99,12 +103,18 @@ class TwoPass(BaseModel):
             (last,) = yield [PassRequest(x, weights, averages=self.averages, pair=0)]
             second = [(a + b) / 2 for a, b in zip(second, again, strict=True)]
             clean = [x, *((a + b) / 2 for a, b in zip(first.after, last.after, strict=True))]
-            error = output_error(self.output, clean[-1], batch.targets)
+            error = output_error(self.output, clean[-1], batch.targets, self.error_limit)
         modulated = self._modulated(x, state, error, clean, second)
         gradients = self._gradients(clean, second, modulated, error, batch)
         rates = self._rates(network, batch.progress)
         new, velocity = descend(
-            weights, state["velocity"], gradients, rates, self.momentum, self.weight_decay
+            weights,
+            state["velocity"],
+            gradients,
+            rates,
+            self.momentum,
+            self.weight_decay,
+            self.step_limit,
         )
         return StepResult(
             new,
