@@ -66,6 +66,11 @@ class Record(ABC):
             )
         return self.quantities[name].value
 
+    def uncertainty(self, name: str) -> FloatArray:
+        """One standard deviation of the array called ``name``."""
+        self.value(name)
+        return self.quantities[name].uncertainty
+
     def accepted(self, name: str) -> BoolArray:
         self.value(name)
         return self.quantities[name].accepted

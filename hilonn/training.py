@@ -16,7 +16,7 @@ from hilonn.datasets import Split
 from hilonn.errors import ConfigError, ResumeError
 from hilonn.network import Network
 from hilonn.passes import PairRetake, PassLog, PassRequest, PassRunner, Weights
-from hilonn.rules import Rule, StepResult, TrainingBatch
+from hilonn.rules import NoiseReading, Rule, StepResult, TrainingBatch
 from hilonn.runs import (
     Run,
     environment,
@@ -27,6 +27,13 @@ from hilonn.runs import (
 )
 from hilonn.typing import BoolArray, FloatArray, IntArray, Snapshot
 
+WORSE = 0.1
+"""An epoch whose training loss exceeds the best one's by this share of the first step's is taken
+back."""
+SLOWER = 0.5
+"""What an epoch taken back leaves of every rate."""
+NOISE_SAMPLES = 64
+"""Samples, or a batch if that is more, whose readings are repeated once an epoch."""
 RETAKES = 20
 """How often one step's pair may be retaken before the run stops: gains and ranges only grow."""
 
@@ -99,6 +106,14 @@ class _State:
     best_accuracy: float = -1.0
     best_epoch: int = -1
     best_weights: Weights = ()
+    pace: float = 1.0
+    good_loss: float = np.inf
+    good_weights: Weights = ()
+    good_rule: Snapshot = field(default_factory=dict)
+    first_loss: float = np.inf
+    began_weights: Weights = ()
+    began_rule: Snapshot = field(default_factory=dict)
+    noise: tuple[float, ...] = ()
     stopped: bool = False
     wall_seconds: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
@@ -118,7 +133,7 @@ class Trainer:
     ) -> None:
         self.chip = chip
         self.network = network
-        self.rule = rule
+        self._asked = self.rule = rule
         self.seed = seed
         self._on_progress = on_progress
         weights_seed, feedback_seed, order_seed = np.random.SeedSequence(seed).spawn(3)
@@ -126,7 +141,12 @@ class Trainer:
         rule_state = rule.initial_state(network, np.random.default_rng(feedback_seed))
         self.runner = PassRunner(chip, network.place(chip))
         self._state = _State(
-            weights, rule_state, np.random.default_rng(order_seed), np.zeros(0, dtype=int)
+            weights,
+            rule_state,
+            np.random.default_rng(order_seed),
+            np.zeros(0, dtype=int),
+            began_weights=weights,
+            began_rule=rule_state,
         )
         self._origin = chip.clock.now()
 
@@ -222,7 +242,7 @@ class Trainer:
             self.bench.light_on()
         started = time.perf_counter()
         chosen = self._state.weights if weights is None else weights
-        request = PassRequest(split.inputs, chosen, keep="output", averages=self.rule.averages)
+        request = PassRequest(split.inputs, chosen, keep="output", averages=self.rule.plays)
         self.runner.begin_step()
         (trace,) = self.runner.run([request])
         targets = one_hot(split.targets, self.network.outputs)
@@ -243,7 +263,7 @@ class Trainer:
         return {
             "hilonn": hilonn_version(),
             "experiment": repr(self.network),
-            "rule": repr(self.rule),
+            "rule": repr(self._asked),
             "bench_source": None if bench is None else bench.name,
             "bench_text": None if bench is None else bench.text,
             "backend": None if bench is None else bench.backend,
@@ -319,6 +339,7 @@ class Trainer:
         state = self._state
         if state.step == 0:
             state.permutation = state.order.permutation(len(train.targets))
+            self._measure_noise(train, state.permutation[: max(schedule.batch, NOISE_SAMPLES)])
         total = schedule.epochs * steps
         while state.step < steps:
             first = state.step * schedule.batch
@@ -329,7 +350,33 @@ class Trainer:
                 one_hot(labels, self.network.outputs),
                 labels,
                 progress=(state.epoch * steps + state.step) / total,
+                pace=state.pace,
+                noise=state.noise,
             )
+
+    def _measure_noise(self, train: Split, chosen: IntArray) -> None:
+        """What a reading of each layer's activation scatters by, from two trips that should agree;
+        before the first step also what the rule leaves to the noise to settle."""
+        if self.rule.in_silico:
+            return
+        state = self._state
+        inputs = train.inputs[chosen]
+        averages = self.rule.plays
+        self.runner.begin_step()
+        first, again = self.runner.run(
+            [PassRequest(inputs, state.weights, averages=averages) for _ in range(2)]
+        )
+        state.noise = tuple(
+            float(np.sqrt(0.5 * ((a - b) ** 2).mean()))
+            for a, b in zip(first.after, again.after, strict=True)
+        )
+        if state.epoch == 0 and self.rule is self._asked:
+            targets = one_hot(train.targets[chosen], self.network.outputs)
+            self.rule = self.rule.settled(
+                NoiseReading(inputs, first.after, state.noise, targets, state.weights, state.rule)
+            )
+            gained = self.rule.plays / averages
+            state.noise = tuple(n / np.sqrt(gained) for n in state.noise)
 
     def _step(self, batch: TrainingBatch) -> StepResult:
         """One step of the rule; restarted from the same state when a pair must be retaken."""
@@ -354,6 +401,8 @@ class Trainer:
     def _absorb(self, result: StepResult, samples: int) -> None:
         state = self._state
         state.weights, state.rule = self.runner.follow(result.weights), result.state
+        if np.isinf(state.first_loss):
+            state.first_loss = result.loss
         state.loss_sum += result.loss * samples
         state.correct += result.correct
         state.seen += samples
@@ -376,6 +425,8 @@ class Trainer:
             "accuracy": state.correct / state.seen,
             **{key: value / state.seen for key, value in state.metrics.items()},
         }
+        if self._went_wrong(metrics["loss"]):
+            metrics["taken_back"] = 1.0
         last = state.epoch + 1 == schedule.epochs
         if validation is not None and (last or (state.epoch + 1) % schedule.evaluate_every == 0):
             evaluation = self.evaluate(validation)
@@ -410,6 +461,24 @@ class Trainer:
             )
         self._report("epoch", schedule, steps, metrics)
 
+    def _went_wrong(self, loss: float) -> bool:
+        """Keep an epoch's outcome, or take it back and halve the rates.
+
+        An epoch's loss tells of the weights that it began with as much as of those that it ended
+        with, so what is kept as good is what the epoch *before* the best one left.
+        """
+        state = self._state
+        if loss <= state.good_loss + WORSE * state.first_loss:
+            if loss <= state.good_loss:
+                state.good_loss = loss
+                state.good_weights, state.good_rule = state.began_weights, state.began_rule
+            state.began_weights, state.began_rule = state.weights, state.rule
+            return False
+        state.pace *= SLOWER
+        state.weights, state.rule = state.good_weights, state.good_rule
+        state.began_weights, state.began_rule = state.weights, state.rule
+        return True
+
     def _report(self, kind: str, schedule: Schedule, steps: int, metrics: dict[str, float]) -> None:
         if self._on_progress is not None:
             state = self._state
@@ -441,12 +510,21 @@ class Trainer:
                     "seen",
                     "best_accuracy",
                     "best_epoch",
+                    "pace",
+                    "good_loss",
+                    "first_loss",
                     "stopped",
                     "wall_seconds",
                 )
             },
             "metrics": state.metrics,
             "best_weights": list(state.best_weights),
+            "good_weights": list(state.good_weights),
+            "good_rule": state.good_rule,
+            "began_weights": list(state.began_weights),
+            "began_rule": state.began_rule,
+            "noise": list(state.noise),
+            "settled": self.rule.model_dump() if self.rule is not self._asked else None,
             "origin": self._origin,
             "runner": self.runner.snapshot(state.weights),
             "bench": bench.snapshot() if bench is not None and bench.exact_resume else None,
@@ -467,10 +545,17 @@ class Trainer:
             snapshot["rule"],
             restore_generator(snapshot["order"]),
             np.asarray(snapshot["permutation"], dtype=int),
-            best_weights=tuple(np.asarray(w, np.float32) for w in snapshot["best_weights"]),
+            best_weights=_weights(snapshot["best_weights"]),
+            good_weights=_weights(snapshot["good_weights"]),
+            began_weights=_weights(snapshot["began_weights"]),
+            noise=tuple(snapshot["noise"]),
+            good_rule=snapshot["good_rule"],
+            began_rule=snapshot["began_rule"],
             metrics=dict(snapshot["metrics"]),
             **snapshot["progress"],
         )
+        if snapshot["settled"] is not None:
+            self.rule = self._asked.model_copy(update=snapshot["settled"])
         if not exact:
             self.runner.statistics = type(self.runner.statistics)(
                 **snapshot["runner"]["statistics"]
@@ -501,6 +586,10 @@ class _Interruptions:
     @property
     def requested(self) -> bool:
         return bool(self._flag is not None and self._flag.requested)
+
+
+def _weights(saved: Sequence[FloatArray]) -> Weights:
+    return tuple(np.asarray(w, np.float32) for w in saved)
 
 
 def one_hot(labels: IntArray | Sequence[int], classes: int) -> FloatArray:

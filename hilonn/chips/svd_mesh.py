@@ -10,7 +10,7 @@ import numpy as np
 from hilonn.chips.chip import Settings
 from hilonn.chips.coherent import CoherentChip
 from hilonn.chips.continuity import match_singular_vectors
-from hilonn.chips.descent import Model, solve, step_towards
+from hilonn.chips.descent import FEW_ROUNDS, ROUNDS, Model, solve, step_towards
 from hilonn.clock import Clock
 from hilonn.devices import Timing
 from hilonn.mesh import SvdMesh, haar_unitary
@@ -18,17 +18,17 @@ from hilonn.records import Records
 from hilonn.registry import Wire
 from hilonn.typing import FloatArray
 
-
 Programming = Literal["auto", "decompose", "descend"]
-DESCENDS = 32
-"""Ports up to which "auto" descends: the time of a gradient grows as their cube."""
+SMALL = 32
+"""Ports up to which phases are solved for to the end, and two steps follow a step of learning; above,
+each costs milliseconds a tile."""
+DOUBTFUL = 0.1
+"""Relative error of a matrix, expected from the record, from which "auto" descends."""
 MARGIN = 1.15
 """Of a tile's scale over its largest singular value, for what the record's losses take."""
-STEPS = 2
-"""Of descent at each following."""
 REACH = 3.0
-"""How much farther than wanted a following aims: two steps of descent go about a third of the way
-(measured: 0.31 along the wanted direction at 16 ports)."""
+"""How much farther than wanted a following aims: it goes about a third of the way (measured: 0.31
+along the wanted direction in two steps at 16 ports, 0.23 in one step at 64)."""
 
 
 class SvdMeshChip(CoherentChip):
@@ -37,7 +37,7 @@ class SvdMeshChip(CoherentChip):
 
     ``programming`` "decompose" takes each decomposition as it is; "descend" goes on from it, and from
     one programming to the next, down the record's forward model (see ``descent``); "auto" descends
-    up to 32 ports.
+    where the record knows of dead heaters or is unsure of its phases.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class SvdMeshChip(CoherentChip):
         self._mesh = SvdMesh(ports)
         self.inputs = self.outputs = ports
         super().__init__(name, "svd_mesh", ports, self._mesh.layout, wiring, records, clock, timing)
-        self.follows = programming == "descend" or (programming == "auto" and ports <= DESCENDS)
+        self.follows = programming == "descend" or (programming == "auto" and self._doubtful())
         known = SvdMesh(
             ports,
             splitter_errors=records.chip.value("splitter_errors"),
@@ -65,6 +65,13 @@ class SvdMeshChip(CoherentChip):
             self._heaters.usable,
             self._transmission(),
         )
+
+    def _doubtful(self) -> bool:
+        """Whether what the record is unsure of moves a matrix so far that decompositions mislead."""
+        chip, heaters = self.records.chip, len(self._heaters.usable)
+        unsure = np.median(chip.uncertainty("heater_phase_offset")[:heaters])
+        expected = float(unsure) * np.sqrt(2 * self.ports)  # physics rule 12
+        return expected > DOUBTFUL or not self._heaters.usable.all()
 
     def compile(self, matrices: FloatArray, near: Sequence[Settings | None]) -> list[Settings]:
         """As ``HeaterChip.compile``; where the chip descends, its decomposition is only the start."""
@@ -78,7 +85,12 @@ class SvdMeshChip(CoherentChip):
             if before is not None and before.scale >= scale[i] / MARGIN:
                 start, scale[i] = before.phases, before.scale
             start = self._with_dead(start)
-            phases[i] = solve(self._model, start, self._padded(matrices[i : i + 1])[0] / scale[i])
+            phases[i] = solve(
+                self._model,
+                start,
+                self._padded(matrices[i : i + 1])[0] / scale[i],
+                ROUNDS if self.ports <= SMALL else FEW_ROUNDS,
+            )
         return self._descended(matrices, phases, scale, near)
 
     def follow(self, matrices: FloatArray, near: Sequence[Settings]) -> list[Settings]:
@@ -95,7 +107,7 @@ class SvdMeshChip(CoherentChip):
         aims = self._padded(realised + REACH * (matrices - realised)) / scale[:, None, None]
         phases = np.stack(
             [
-                step_towards(self._model, s.phases, aim, STEPS)
+                step_towards(self._model, s.phases, aim, 2 if self.ports <= SMALL else 1)
                 for s, aim in zip(near, aims, strict=True)
             ]
         )

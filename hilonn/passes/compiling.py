@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
@@ -26,9 +26,21 @@ class Compiler:
 
     def compile(self, matrices: FloatArray, near: Sequence[Settings | None]) -> CompiledTiles:
         """Begin with ``matrices`` (tiles, m, n), each to be programmed nearest to its ``near``."""
+        return self._begin(self._chip.compile, matrices, near)
+
+    def follow(self, matrices: FloatArray, near: Sequence[Settings]) -> list[Settings]:
+        """``chip.follow`` of all tiles, on every core."""
+        return self._begin(self._chip.follow, matrices, near).all()
+
+    def _begin(
+        self,
+        what: Callable[..., list[Settings]],
+        matrices: FloatArray,
+        near: Sequence[Settings | None],
+    ) -> CompiledTiles:
         jobs = [
             partial(
-                self._chip.compile,
+                what,
                 matrices[first : first + self._share],
                 near[first : first + self._share],
             )

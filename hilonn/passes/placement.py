@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hilonn.activations import Activation
-from hilonn.chips import Readout
+from hilonn.activations import Activation, activation
+from hilonn.chips import MatrixChip, Readout
+from hilonn.errors import ConfigError
 from hilonn.typing import FloatArray
 
 
@@ -26,6 +27,19 @@ class Placement:
     @property
     def tiles(self) -> int:
         return self.rows * self.columns
+
+    def transposed(self, chip: MatrixChip) -> Placement:
+        """The layer's transpose, linear and signed. ConfigError on a chip without signed readout."""
+        if chip.signed_readout is None:
+            raise ConfigError(
+                f"{chip.architecture} {chip.id} has no signed readout, which a backward pass needs"
+            )
+        rows, columns = -(-self.inputs // chip.outputs), -(-self.outputs // chip.inputs)
+        tile = (min(self.inputs, chip.outputs), min(self.outputs, chip.inputs))
+        linear = activation("linear")
+        return Placement(
+            self.inputs, self.outputs, linear, chip.signed_readout, rows, columns, tile
+        )
 
     def blocks(self, weights: FloatArray) -> FloatArray:
         """``weights`` (outputs, inputs) as (tiles, tile outputs, tile inputs), zeros at the rim."""

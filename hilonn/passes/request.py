@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hilonn.chips import Readout
 from hilonn.typing import FloatArray
 
 Weights = tuple[FloatArray, ...]
@@ -23,7 +24,8 @@ class PassRequest:
     ``averages`` readings share one programming. Requests with the same ``pair`` are compared with
     one another: input gains and detector ranges are frozen from the first of them on.
     ``keep``: "output" keeps the last activation, "after" every layer's, "all" fields and powers
-    before the nonlinearity too.
+    before the nonlinearity too. ``direction`` "backward": ``inputs`` (samples, outputs of layer
+    ``last`` - 1) pass the transposed layers, last to first, without nonlinearities.
     """
 
     inputs: FloatArray
@@ -34,7 +36,7 @@ class PassRequest:
     averages: int = 1
     pair: int | None = None
     keep: Keep = "after"
-    direction: Literal["forward"] = "forward"
+    direction: Literal["forward", "backward"] = "forward"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,11 @@ class Trace:
 
     ``before[i]`` (samples, outputs): the signed field (homodyne, balanced) or power as measured;
     ``after[i]``: the activation. Entries that were not kept are absent (shorter lists).
+    ``readouts``: how each layer was read.
     """
 
     request: PassRequest
     output: FloatArray
     after: list[FloatArray]
     before: list[FloatArray]
+    readouts: tuple[Readout, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -71,10 +71,14 @@ class PassRunner:
         self._tiles = [_Tiles(ranges=np.full(p.tiles, -1)) for p in self.placements]
         self._pairs: set[int] = set()
         self._compiler = Compiler(chip)
+        self._backward: PassRunner | None = None
+        self._turned: tuple[Weights, Weights] | None = None
 
     def begin_step(self) -> None:
         """Forget which pairs were begun: the next request of any pair is a first one again."""
         self._pairs.clear()
+        if self._backward is not None:
+            self._backward.begin_step()
 
     def follow(self, weights: Weights) -> Weights:
         """``weights`` after a step of learning, as near as the chip goes towards them at once.
@@ -91,7 +95,7 @@ class PassRunner:
             if tiles.weights is None or not near or tiles.weights is wanted:
                 followed.append(wanted)  # not yet run, or not changed
                 continue
-            settings = self.chip.follow(placement.blocks(wanted), near)
+            settings = self._compiler.follow(placement.blocks(wanted), near)
             tiles.settings = settings
             tiles.weights = placement.whole(np.stack([s.realised for s in settings]))
             followed.append(tiles.weights)
@@ -103,6 +107,8 @@ class PassRunner:
         for tiles in self._tiles:
             tiles.ranges = np.full(tiles.ranges.shape, -1)
             tiles.gain = 0.0
+        if self._backward is not None:
+            self._backward.refresh()
 
     def run(self, requests: Sequence[PassRequest]) -> list[Trace]:
         """Run ``requests``, in whatever order is cheapest, and return their traces in theirs.
@@ -110,9 +116,9 @@ class PassRunner:
         Raises PairRetake where a frozen gain or range was left, SaturationError where no range
         is large enough for any input gain, and whatever the devices raise.
         """
+        if any(request.direction == "backward" for request in requests):
+            return self._run_backward(requests)
         for request in requests:
-            if request.direction != "forward":
-                raise ConfigError(f"this chip runs forward only, not {request.direction!r}")
             if request.averages < 1:
                 raise ConfigError(f"a request asks for {request.averages} averages")
         states = [np.asarray(r.inputs, dtype=float) for r in requests]
@@ -138,9 +144,48 @@ class PassRunner:
             position += count
         self._pairs |= {r.pair for r in requests if r.pair is not None}
         return [
-            Trace(r, states[i], after[i] if r.keep != "output" else [], before[i])
+            Trace(
+                r,
+                states[i],
+                after[i] if r.keep != "output" else [],
+                before[i],
+                tuple(p.readout for p in self.placements[r.first : r.last]),
+            )
             for i, r in enumerate(requests)
         ]
+
+    def _run_backward(self, requests: Sequence[PassRequest]) -> list[Trace]:
+        """The transposed layers, last to first, have tiles of their own on the same chip."""
+        if any(r.direction != "backward" or r.masks for r in requests):
+            raise ConfigError("backward requests come in groups of their own, and have no masks")
+        backward = self._backward_runner()
+        depth = len(self.placements)
+        turned = [
+            replace(
+                r,
+                weights=self._transposed(r.weights),
+                first=depth - (depth if r.last is None else r.last),
+                last=depth - r.first,
+                direction="forward",
+            )
+            for r in requests
+        ]
+        return backward.run(turned)
+
+    def _backward_runner(self) -> PassRunner:
+        if self._backward is None:
+            placements = [p.transposed(self.chip) for p in reversed(self.placements)]
+            self._backward = PassRunner(self.chip, placements)
+        self._backward.statistics = self.statistics
+        self._backward.log = self.log
+        return self._backward
+
+    def _transposed(self, weights: Weights) -> Weights:
+        # The same object for the same weights, by which tiles know that nothing has moved.
+        if self._turned is None or self._turned[0] is not weights:
+            turned = tuple(np.ascontiguousarray(w.T) for w in reversed(weights))
+            self._turned = (weights, turned)
+        return self._turned[1]
 
     def _layer(
         self,
@@ -284,22 +329,30 @@ class PassRunner:
         """State for a checkpoint at which the network's weights are ``weights``."""
         return {
             "statistics": dict(vars(self.statistics)),
-            "layers": [
-                {
-                    "current": tiles.weights is weights[index],
-                    "settings": [s.pack() for s in tiles.all()],
-                    "ranges": tiles.ranges,
-                    "gain": tiles.gain,
-                }
-                for index, tiles in enumerate(self._tiles)
-            ],
+            "layers": self.tiles(),
+            "current": [t.weights is w for t, w in zip(self._tiles, weights, strict=True)],
+            "backward": None if self._backward is None else self._backward.tiles(),
         }
+
+    def tiles(self) -> list[Snapshot]:
+        """Settings, ranges and gains, by layer."""
+        return [
+            {"settings": [s.pack() for s in t.all()], "ranges": t.ranges, "gain": t.gain}
+            for t in self._tiles
+        ]
+
+    def restore_tiles(self, saved: Sequence[Snapshot]) -> None:
+        """The inverse of ``tiles``."""
+        for tiles, state in zip(self._tiles, saved, strict=True):
+            tiles.settings = [Settings.unpack(s) for s in state["settings"]]
+            tiles.ranges = np.array(state["ranges"], dtype=int)
+            tiles.gain = state["gain"]
 
     def restore(self, snapshot: Snapshot, weights: Weights) -> None:
         """Go on from ``snapshot`` with ``weights``, as if never interrupted."""
         self.statistics = RunnerStatistics(**snapshot["statistics"])
-        for index, (tiles, saved) in enumerate(zip(self._tiles, snapshot["layers"], strict=True)):
-            tiles.weights = weights[index] if saved["current"] else None
-            tiles.settings = [Settings.unpack(s) for s in saved["settings"]]
-            tiles.ranges = np.array(saved["ranges"], dtype=int)
-            tiles.gain = saved["gain"]
+        self.restore_tiles(snapshot["layers"])
+        for tiles, current, w in zip(self._tiles, snapshot["current"], weights, strict=True):
+            tiles.weights = w if current else None
+        if snapshot["backward"] is not None:
+            self._backward_runner().restore_tiles(snapshot["backward"])

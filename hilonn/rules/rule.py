@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import math
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from hilonn.errors import DivergedError
 from hilonn.network import Network
@@ -14,6 +16,9 @@ from hilonn.passes import PassRequest, Trace, Weights
 from hilonn.typing import FloatArray, IntArray, Snapshot
 
 Output = Literal["linear", "softmax"]
+QUIET = 0.04
+"""Noise of an activation over its scatter that costs no accuracy (docs/explanation/noise.md)."""
+MOST_PLAYS = 16
 REFERENCE_WIDTH = 128
 """The width at which ``rate`` is the output layer's rate: it scales as 1 / width (physics rule 7)."""
 
@@ -21,12 +26,31 @@ REFERENCE_WIDTH = 128
 @dataclass(frozen=True, slots=True)
 class TrainingBatch:
     """``inputs`` (samples, features), ``targets`` (samples, outputs) one-hot, ``labels``
-    (samples,); ``progress`` in [0, 1) through the run, which schedules are functions of."""
+    (samples,); ``progress`` in [0, 1) through the run, which schedules are functions of; ``pace``
+    multiplies every rate: the trainer lowers it where learning went wrong."""
 
     inputs: FloatArray
     targets: FloatArray
     labels: IntArray
     progress: float
+    pace: float = 1.0
+    noise: tuple[float, ...] = ()
+    """rms scatter of a reading of each layer's activation, measured on the chip this epoch; empty
+    where it was not."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseReading:
+    """Before the first step: ``inputs`` (samples, features) and the ``after`` (activations, layer by
+    layer) that they gave at the rule's ``averages``, ``noise`` as in ``TrainingBatch``, one-hot
+    ``targets``, and the weights and rule state that learning begins with."""
+
+    inputs: FloatArray
+    after: Sequence[FloatArray]
+    noise: tuple[float, ...]
+    targets: FloatArray
+    weights: Weights
+    state: Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +72,21 @@ class Rule(Protocol):
 
     ``step`` yields groups of requests (the members of a group may run in any order) and receives
     their traces. It may be restarted from the same state and batch (a pair that saturated), so it
-    draws no random number and changes nothing that it was given. ``averages``: plays a reading,
-    in training and in evaluation.
+    draws no random number that its state does not fix, and changes nothing that it was given.
+    ``plays``: how often a reading is played and averaged, in training and evaluation; ``in_silico``: learns without asking
+    the chip; ``settled``: the rule with every "auto" replaced by what measured noise asks for.
     """
 
+    in_silico: ClassVar[bool]
+
     @property
-    def averages(self) -> int: ...
+    def plays(self) -> int: ...
+
+    def settled(self, reading: NoiseReading) -> Self: ...
+
+    def model_dump(self) -> dict[str, Any]: ...
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self: ...
 
     def initial_state(self, network: Network, rng: np.random.Generator) -> Snapshot: ...
 
@@ -64,6 +97,33 @@ class Rule(Protocol):
     def loss(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
         """Loss a sample, (samples,)."""
         ...
+
+
+class RuleModel(BaseModel):
+    """What the rules here share: a section of an experiment file.
+
+    ``averages``: plays a reading, in training and evaluation; they share a programming. "auto": as
+    many as bring the noise of the hidden activations down to ``QUIET`` of their own scatter, 16 at most.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    in_silico: ClassVar[bool] = False
+
+    averages: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
+
+    @property
+    def plays(self) -> int:
+        return 1 if self.averages == "auto" else self.averages
+
+    def settled(self, reading: NoiseReading) -> Self:
+        if self.averages != "auto":
+            return self
+        hidden = list(zip(reading.after, reading.noise, strict=True))[:-1] or [
+            (reading.after[-1], reading.noise[-1])
+        ]
+        loudest = max(noise / max(float(x.std()), 1e-30) for x, noise in hidden)
+        plays = min(MOST_PLAYS, max(1, math.ceil((loudest / QUIET) ** 2)))
+        return self.model_copy(update={"averages": plays})
 
 
 def output_error(

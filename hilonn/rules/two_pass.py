@@ -9,126 +9,111 @@ factor of the first pass and the error at every layer: Srinivasan et al., arXiv:
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Annotated, Literal
+from typing import Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from hilonn.network import Network
 from hilonn.passes import PassRequest, Trace, Weights
-from hilonn.rules.rule import (
-    REFERENCE_WIDTH,
-    Output,
-    StepGenerator,
-    StepResult,
-    TrainingBatch,
-    descend,
-    output_error,
-    sample_loss,
-    scheduled,
-)
+from hilonn.rules.gradient_rule import GradientRule, Positive
+from hilonn.rules.rule import NoiseReading, StepGenerator, TrainingBatch
 from hilonn.typing import FloatArray, Snapshot
 
-Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+AUDIBLE = 30.0
+LEAST_SHARE, MOST_SHARE = 0.5, 3.0
+"""Of rms(W_1 F e) over rms(z) with the error that learning begins with; it ends at a fifth of it."""
 
 
-class TwoPass(BaseModel):
+class TwoPass(GradientRule):
     """The rule and its settings; an experiment file's ``[rule]`` section is one of these.
 
     ``feedback_scale``: F = feedback_scale * U(-a, a), a = sqrt(6 / inputs). It is a
-    signal-to-noise choice: with ``normalise`` the difference X - X' is divided by it, so that
+    signal-to-noise choice, "auto": from the noise that is measured before the first step. With ``normalise`` the difference X - X' is divided by it, so that
     ``hidden_rate`` alone is the hidden layers' rate (physics rule 7).
-    ``rate`` is the output layer's rate at 128 inputs and scales as 1 / inputs (``scale_rate``).
     ``presynaptic``: the factor X_{l-1} of an update is the first or the second trip's.
     ``error_enters``: at the network's input, or at every hidden layer's own input (F_l each).
     ``order``: AB, or ABBA, which cancels a drift linear in time at twice the passes.
     ``update``: "together" after both trips, or "time_local": the part that trip A knows right
     after it, the part that trip B knows after that (trip B then meets changed weights).
-    ``averages``: plays a reading, in training and evaluation; they share a programming.
-    ``error_limit``: an output's error beyond this counts as this (Huber 1964; None: as it is), and
-    ``step_limit``: a step moves no layer by more than this share of its norm (None: any).
+    The other settings are those of every gradient rule.
     PEPITA as published: feedback_scale 0.05, normalise false, presynaptic "second", output
     "softmax", scale_rate false, hidden_rate = rate.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: Literal["two_pass"] = "two_pass"
-    feedback_scale: Positive = 2.0
-    rate: Positive = 0.1
-    hidden_rate: Positive = 0.05
-    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
-    schedule: Literal["cosine", "constant", "step"] = "cosine"
-    weight_decay: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    feedback_scale: Positive | Literal["auto"] = 2.0
+    hidden_rate: Positive | None = 0.05
     normalise: bool = True
-    scale_rate: bool = True
     presynaptic: Literal["first", "second"] = "first"
     error_enters: Literal["input", "layers"] = "input"
     order: Literal["AB", "ABBA"] = "AB"
     update: Literal["together", "time_local"] = "together"
-    averages: Annotated[int, Field(ge=1)] = 1
-    output: Output = "linear"
-    error_limit: Positive | None = 1.0
-    step_limit: Positive | None = 0.05
+
+    @property
+    def scale(self) -> float:
+        """``feedback_scale``, 1 while it is not settled."""
+        return 1.0 if self.feedback_scale == "auto" else self.feedback_scale
+
+    def settled(self, reading: NoiseReading) -> Self:
+        """Averages first; then F so large that what it does to the first hidden layer's fields is
+        ``AUDIBLE`` times the noise that two readings leave, within physics.md's bounds: below, noise
+        hides the difference; above, it is no longer linear in F."""
+        rule = super().settled(reading)
+        if self.feedback_scale != "auto" or len(reading.weights) == 1:
+            return (
+                rule
+                if self.feedback_scale != "auto"
+                else rule.model_copy(update={"feedback_scale": 2.0})
+            )
+        fields = reading.inputs @ reading.weights[0].T
+        error = self.error(reading.after[-1], reading.targets)
+        moved = (error @ reading.state["feedback"][0].T) @ reading.weights[0].T
+        share = _rms(moved) / max(_rms(fields), 1e-30)
+        noise = (
+            np.sqrt(2.0 / rule.plays) * reading.noise[0] / max(float(reading.after[0].std()), 1e-30)
+        )
+        wanted = float(np.clip(AUDIBLE * noise, LEAST_SHARE, MOST_SHARE))
+        return rule.model_copy(update={"feedback_scale": wanted / max(share, 1e-30)})
 
     def initial_state(self, network: Network, rng: np.random.Generator) -> Snapshot:
-        """Feedback matrices F (inputs, network outputs), one or one a hidden layer; velocities."""
+        """Feedback matrices F (inputs, network outputs) of scale 1, one or one a hidden layer;
+        velocities."""
         entries = network.layers[:1] if self.error_enters == "input" else network.layers[:-1]
         feedback = []
         for layer in entries:
             bound = np.sqrt(6.0 / layer.inputs)
-            feedback.append(
-                self.feedback_scale * rng.uniform(-bound, bound, (layer.inputs, network.outputs))
-            )
-        velocity = [np.zeros((la.outputs, la.inputs), dtype=np.float32) for la in network.layers]
-        return {"feedback": feedback, "velocity": velocity}
-
-    def loss(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
-        return sample_loss(self.output, outputs, targets, self.error_limit)
+            feedback.append(rng.uniform(-bound, bound, (layer.inputs, network.outputs)))
+        return super().initial_state(network, rng) | {"feedback": feedback}
 
     def step(
         self, network: Network, weights: Weights, state: Snapshot, batch: TrainingBatch
     ) -> StepGenerator:
         """One update; the last layer is not run in trip B, which learns nothing from it."""
         x = np.asarray(batch.inputs, dtype=float)
-        (first,) = yield [PassRequest(x, weights, averages=self.averages, pair=0)]
+        feedback = [self.scale * f for f in state["feedback"]]
+        (first,) = yield [PassRequest(x, weights, averages=self.plays, pair=0)]
         clean = [x, *first.after]
-        error = output_error(self.output, first.output, batch.targets, self.error_limit)
+        error = self.error(first.output, batch.targets)
         halfway = weights
         if self.update == "time_local":
-            halfway = self._after_first(weights, clean, batch)
-        second = yield from self._second(network, halfway, state, clean, error)
+            halfway = self._after_first(network, weights, clean, batch)
+        second = yield from self._second(network, halfway, feedback, clean, error)
         if self.order == "ABBA":
-            again = yield from self._second(network, halfway, state, clean, error)
-            (last,) = yield [PassRequest(x, weights, averages=self.averages, pair=0)]
+            again = yield from self._second(network, halfway, feedback, clean, error)
+            (last,) = yield [PassRequest(x, weights, averages=self.plays, pair=0)]
             second = [(a + b) / 2 for a, b in zip(second, again, strict=True)]
             clean = [x, *((a + b) / 2 for a, b in zip(first.after, last.after, strict=True))]
-            error = output_error(self.output, clean[-1], batch.targets, self.error_limit)
-        modulated = self._modulated(x, state, error, clean, second)
+            error = self.error(clean[-1], batch.targets)
+        modulated = self._modulated(x, feedback, error, clean, second)
         gradients = self._gradients(clean, second, modulated, error, batch)
-        rates = self._rates(network, batch.progress)
-        new, velocity = descend(
-            weights,
-            state["velocity"],
-            gradients,
-            rates,
-            self.momentum,
-            self.weight_decay,
-            self.step_limit,
-        )
-        return StepResult(
-            new,
-            {"feedback": state["feedback"], "velocity": velocity},
-            loss=float(self.loss(clean[-1], batch.targets).mean()),
-            correct=int((first.output.argmax(axis=1) == batch.labels).sum()),
-            metrics=_difference_metrics(clean, second),
-        )
+        metrics = _difference_metrics(clean, second, batch.noise, self.order)
+        return self.updated(network, weights, state, batch, gradients, clean[-1], metrics)
 
     def _second(
         self,
         network: Network,
         weights: Weights,
-        state: Snapshot,
+        feedback: Sequence[FloatArray],
         clean: Sequence[FloatArray],
         error: FloatArray,
     ) -> Generator[Sequence[PassRequest], list[Trace], list[FloatArray]]:
@@ -136,11 +121,10 @@ class TwoPass(BaseModel):
         hidden = len(network.layers) - 1
         if hidden == 0:
             return []
-        feedback = state["feedback"]
         if self.error_enters == "input":
             modulated = clean[0] - error @ feedback[0].T
             (trace,) = yield [
-                PassRequest(modulated, weights, last=hidden, averages=self.averages, pair=0)
+                PassRequest(modulated, weights, last=hidden, averages=self.plays, pair=0)
             ]
             return list(trace.after)
         traces = yield [
@@ -149,7 +133,7 @@ class TwoPass(BaseModel):
                 weights,
                 first=layer,
                 last=layer + 1,
-                averages=self.averages,
+                averages=self.plays,
                 pair=0,
             )
             for layer in range(hidden)
@@ -159,13 +143,12 @@ class TwoPass(BaseModel):
     def _modulated(
         self,
         x: FloatArray,
-        state: Snapshot,
+        feedback: Sequence[FloatArray],
         error: FloatArray,
         clean: Sequence[FloatArray],
         second: Sequence[FloatArray],
     ) -> list[FloatArray]:
         """What entered each layer in trip B: the second pass's presynaptic factors."""
-        feedback = state["feedback"]
         if self.error_enters == "input":
             return [x - error @ feedback[0].T, *second] if second else [x]
         return [clean[layer] - error @ feedback[layer].T for layer in range(len(second))] + [
@@ -181,7 +164,7 @@ class TwoPass(BaseModel):
         batch: TrainingBatch,
     ) -> list[FloatArray]:
         samples = len(error)
-        scale = samples * (self.feedback_scale if self.normalise else 1.0)
+        scale = samples * (self.scale if self.normalise else 1.0)
         before = clean if self.presynaptic == "first" else modulated
         if self.update == "time_local":
             gradients = [
@@ -196,35 +179,39 @@ class TwoPass(BaseModel):
                 (clean[k + 1] - second[k]).T @ before[k] / scale for k in range(len(second))
             ]
             last = error.T @ before[len(second)] / samples
-        with np.errstate(over="ignore"):  # infinity is refused by `descend`, with a message
-            return [np.asarray(g, dtype=np.float32) for g in (*gradients, last)]
+        return [*gradients, last]
 
     def _after_first(
-        self, weights: Weights, clean: Sequence[FloatArray], batch: TrainingBatch
+        self, network: Network, weights: Weights, clean: Sequence[FloatArray], batch: TrainingBatch
     ) -> Weights:
         """Weights after trip A's part of a time-local update (hidden layers only meet trip B)."""
-        scale = len(clean[0]) * (self.feedback_scale if self.normalise else 1.0)
-        rate = self.hidden_rate * scheduled(self.schedule, batch.progress)
+        scale = len(clean[0]) * (self.scale if self.normalise else 1.0)
+        rate = self.rates(network, batch)[0]
         hidden = [
             (w - np.float32(rate / scale) * (clean[k + 1].T @ clean[k])).astype(np.float32)
             for k, w in enumerate(weights[:-1])
         ]
         return (*hidden, weights[-1])
 
-    def _rates(self, network: Network, progress: float) -> list[float]:
-        factor = scheduled(self.schedule, progress)
-        width = REFERENCE_WIDTH / network.layers[-1].inputs if self.scale_rate else 1.0
-        hidden = [self.hidden_rate * factor] * (len(network.layers) - 1)
-        return [*hidden, self.rate * width * factor]
-
 
 def _difference_metrics(
-    clean: Sequence[FloatArray], second: Sequence[FloatArray]
+    clean: Sequence[FloatArray],
+    second: Sequence[FloatArray],
+    noise: Sequence[float],
+    order: str,
 ) -> dict[str, float]:
-    """rms of X_l - X'_l over rms of X_l, a hidden layer: the signal that the noise must not hide."""
-    return {
-        f"difference_{k}": float(
-            np.sqrt(((clean[k + 1] - x) ** 2).mean() / max((clean[k + 1] ** 2).mean(), 1e-30))
-        )
-        for k, x in enumerate(second)
-    }
+    """Of each hidden layer: rms of X_l - X'_l over that of X_l; and, where noise was measured, the
+    signal-to-noise ratio of X_l - X'_l, whose noise is that of two readings (ABBA: of half as much
+    variance). What is left of rms^2 without the noise is the signal."""
+    metrics = {}
+    for k, x in enumerate(second):
+        squared = float(((clean[k + 1] - x) ** 2).mean())
+        metrics[f"difference_{k}"] = float(np.sqrt(squared)) / max(_rms(clean[k + 1]), 1e-30)
+        if noise and noise[k] > 0.0:
+            variance = (1.0 if order == "ABBA" else 2.0) * noise[k] ** 2
+            metrics[f"snr_{k}"] = float(np.sqrt(max(squared - variance, 0.0) / variance))
+    return metrics
+
+
+def _rms(values: FloatArray) -> float:
+    return float(np.sqrt((values**2).mean()))
