@@ -363,9 +363,9 @@ class Trainer:
         inputs = train.inputs[chosen]
         averages = self.rule.plays
         self.runner.begin_step()
-        first, again = self.runner.run(
-            [PassRequest(inputs, state.weights, averages=averages) for _ in range(2)]
-        )
+        request = PassRequest(inputs, state.weights, averages=averages)
+        # Two runs, not one: programming anew is part of what a reading scatters by.
+        (first,), (again,) = self.runner.run([request]), self.runner.run([request])
         state.noise = tuple(
             float(np.sqrt(0.5 * ((a - b) ** 2).mean()))
             for a, b in zip(first.after, again.after, strict=True)

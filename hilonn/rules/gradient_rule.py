@@ -31,8 +31,8 @@ class GradientRule(RuleModel):
 
     ``rate`` is the output layer's rate at 128 inputs and scales as 1 / inputs (``scale_rate``);
     ``hidden_rate`` the other layers' (None: ``rate``). ``error_limit``: an output's error beyond this
-    counts as this (Huber 1964; None: as it is), and ``step_limit``: a step moves no layer by more
-    than this share of its norm (None: any). Together they bound what one step can spoil.
+    counts as this (Huber 1964; 0: as it is), and ``step_limit``: a step moves no layer by more
+    than this share of its norm (0: any). Together they bound what one step can spoil.
     """
 
     rate: Positive = 0.1
@@ -42,8 +42,8 @@ class GradientRule(RuleModel):
     weight_decay: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
     scale_rate: bool = True
     output: Output = "linear"
-    error_limit: Positive | None = 1.0
-    step_limit: Positive | None = 0.05
+    error_limit: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 1.0
+    step_limit: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.05
 
     def initial_state(self, network: Network, rng: np.random.Generator) -> Snapshot:
         """Velocities of zero, one a layer."""
@@ -54,11 +54,11 @@ class GradientRule(RuleModel):
         }
 
     def loss(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
-        return sample_loss(self.output, outputs, targets, self.error_limit)
+        return sample_loss(self.output, outputs, targets, self.error_limit or None)
 
     def error(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
         """The slope of ``loss``, (samples, outputs)."""
-        return output_error(self.output, outputs, targets, self.error_limit)
+        return output_error(self.output, outputs, targets, self.error_limit or None)
 
     def rates(self, network: Network, batch: TrainingBatch) -> list[float]:
         """One a layer, at this point of the run."""
@@ -87,7 +87,7 @@ class GradientRule(RuleModel):
             self.rates(network, batch),
             self.momentum,
             self.weight_decay,
-            self.step_limit,
+            self.step_limit or None,
         )
         return StepResult(
             new,

@@ -37,7 +37,7 @@ class TwoPass(GradientRule):
     after it, the part that trip B knows after that (trip B then meets changed weights).
     The other settings are those of every gradient rule.
     PEPITA as published: feedback_scale 0.05, normalise false, presynaptic "second", output
-    "softmax", scale_rate false, hidden_rate = rate.
+    "softmax", scale_rate false, hidden_rate = rate, error_limit 0, step_limit 0.
     """
 
     name: Literal["two_pass"] = "two_pass"

@@ -11,19 +11,38 @@ from pydantic import ValidationError
 from hilonn.errors import DivergedError
 from hilonn.network import Dense, Network
 from hilonn.passes import PassRequest, Trace
-from hilonn.rules import Backprop, Rule, StepResult, TrainingBatch, TwoPass
+from hilonn.rules import (
+    Backprop,
+    DirectFeedbackAlignment,
+    InSituBackprop,
+    NoiseReading,
+    PhysicsAware,
+    Rule,
+    Spsa,
+    StepResult,
+    TrainingBatch,
+    TwoPass,
+)
 from hilonn.rules.rule import sample_loss, scheduled, softmax
 
 NETWORK = Network(Dense(5, 7, "saturating_square"), Dense(7, 6, "saturating_square"), Dense(6, 3))
 
+UNLIMITED = {"error_limit": 0.0, "step_limit": 0.0}
+
 
 def ideal_trip(network: Network, request: PassRequest) -> Trace:
     """What a perfect chip would answer."""
-    x, after = request.inputs, []
-    for index in range(request.first, request.last or len(network.layers)):
-        x = network.layers[index].function.of_field(x @ request.weights[index].T)
+    x, before, after = request.inputs, [], []
+    layers = range(request.first, request.last or len(network.layers))
+    if request.direction == "backward":
+        for index in reversed(layers):
+            x = x @ request.weights[index]
+        return Trace(request, x, [x], [], ("homodyne",) * len(layers))
+    for index in layers:
+        before.append(x @ request.weights[index].T)
+        x = network.layers[index].function.of_field(before[-1])
         after.append(x)
-    return Trace(request, x, after, [])
+    return Trace(request, x, after, before, ("homodyne",) * len(layers))
 
 
 def run_step(
@@ -62,7 +81,7 @@ def saturating(z: np.ndarray) -> np.ndarray:
 
 
 def test_two_pass_follows_its_equations(batch: TrainingBatch) -> None:
-    rule = TwoPass(feedback_scale=0.7, rate=0.2, hidden_rate=0.3, schedule="constant")
+    rule = TwoPass(feedback_scale=0.7, rate=0.2, hidden_rate=0.3, schedule="constant", **UNLIMITED)
     weights, state = start(rule)
     result, _ = run_step(rule, NETWORK, state, weights, batch)
     w1, w2, w3 = weights
@@ -70,7 +89,7 @@ def test_two_pass_follows_its_equations(batch: TrainingBatch) -> None:
     x1 = saturating(x @ w1.T)
     x2 = saturating(x1 @ w2.T)
     error = x2 @ w3.T - batch.targets
-    modulated = x - error @ state["feedback"][0].T
+    modulated = x - 0.7 * error @ state["feedback"][0].T
     y1 = saturating(modulated @ w1.T)
     y2 = saturating(y1 @ w2.T)
     samples = len(x)
@@ -93,6 +112,7 @@ def test_pepita_settings_use_the_second_trip(batch: TrainingBatch) -> None:
         output="softmax",
         scale_rate=False,
         schedule="constant",
+        **UNLIMITED,
     )
     weights, state = start(rule)
     result, _ = run_step(rule, NETWORK, state, weights, batch)
@@ -101,7 +121,7 @@ def test_pepita_settings_use_the_second_trip(batch: TrainingBatch) -> None:
     x1 = saturating(x @ w1.T)
     x2 = saturating(x1 @ w2.T)
     error = softmax(x2 @ w3.T) - batch.targets
-    modulated = x - error @ state["feedback"][0].T
+    modulated = x - 0.05 * error @ state["feedback"][0].T
     y1 = saturating(modulated @ w1.T)
     y2 = saturating(y1 @ w2.T)
     expected = [
@@ -122,14 +142,16 @@ def test_second_trip_leaves_the_last_layer_out(batch: TrainingBatch) -> None:
 
 
 def test_error_at_every_layer_enters_each_layers_own_input(batch: TrainingBatch) -> None:
-    rule = TwoPass(error_enters="layers")
+    rule = TwoPass(error_enters="layers", feedback_scale=2.0, **UNLIMITED)
     weights, state = start(rule)
     _, asked = run_step(rule, NETWORK, state, weights, batch)
     assert [f.shape for f in state["feedback"]] == [(5, 3), (7, 3)]
     assert [(r.first, r.last) for r in asked[1]] == [(0, 1), (1, 2)]
     x1 = saturating(batch.inputs @ weights[0].T)
     error = saturating(x1 @ weights[1].T) @ weights[2].T - batch.targets
-    np.testing.assert_allclose(asked[1][1].inputs, x1 - error @ state["feedback"][1].T, rtol=1e-5)
+    np.testing.assert_allclose(
+        asked[1][1].inputs, x1 - 2.0 * error @ state["feedback"][1].T, rtol=1e-5
+    )
 
 
 def test_abba_averages_away_a_drift_linear_in_time(batch: TrainingBatch) -> None:
@@ -147,7 +169,7 @@ def test_abba_averages_away_a_drift_linear_in_time(batch: TrainingBatch) -> None
                     drift = slope * trip
                     # Drift on hidden activations only: e, and so trip B's input, stays the same.
                     after = [*(a + drift for a in trace.after[:2]), *trace.after[2:]]
-                    traces.append(Trace(request, trace.output, after, []))
+                    traces.append(Trace(request, trace.output, after, [], trace.readouts))
                     trip += 1
                 requests = generator.send(traces)
         except StopIteration as stop:
@@ -155,7 +177,7 @@ def test_abba_averages_away_a_drift_linear_in_time(batch: TrainingBatch) -> None
             return result
 
     for order, cancels in (("ABBA", True), ("AB", False)):
-        rule = TwoPass(order=order, schedule="constant")
+        rule = TwoPass(order=order, schedule="constant", **UNLIMITED)
         still = step_with_drift(rule, 0.0)
         drifting = step_with_drift(rule, 1e-3)
         same = np.allclose(drifting.weights[0], still.weights[0], atol=1e-7)
@@ -172,7 +194,7 @@ def test_time_local_meets_the_weights_that_trip_a_made(batch: TrainingBatch) -> 
 
 
 def test_momentum_and_schedule(batch: TrainingBatch) -> None:
-    rule = TwoPass(momentum=0.5, schedule="constant")
+    rule = TwoPass(momentum=0.5, schedule="constant", **UNLIMITED)
     weights, state = start(rule)
     first, _ = run_step(rule, NETWORK, state, weights, batch)
     # The same weights again: the gradient is the same, the step is 1.5 times as long.
@@ -200,7 +222,9 @@ def test_a_step_changes_nothing_that_it_was_given(batch: TrainingBatch) -> None:
 
 @pytest.mark.parametrize("output", ["linear", "softmax"])
 def test_backprop_is_the_gradient_of_the_ideal_model(batch: TrainingBatch, output: str) -> None:
-    rule = Backprop(rate=1.0, scale_rate=False, schedule="constant", momentum=0.0, output=output)
+    rule = Backprop(
+        rate=1.0, scale_rate=False, schedule="constant", momentum=0.0, output=output, **UNLIMITED
+    )
     weights, state = start(rule)
     result, asked = run_step(rule, NETWORK, state, weights, batch)
     assert asked == []
@@ -218,7 +242,7 @@ def test_backprop_is_the_gradient_of_the_ideal_model(batch: TrainingBatch, outpu
 
 
 def test_divergence_is_an_error_and_not_a_result(batch: TrainingBatch) -> None:
-    rule = TwoPass(rate=1e38, hidden_rate=1e38, feedback_scale=1e-3)
+    rule = TwoPass(rate=1e38, hidden_rate=1e38, feedback_scale=1e-3, **UNLIMITED)
     weights, state = start(rule)
     with pytest.raises(DivergedError, match="diverged"), np.errstate(all="ignore"):
         run_step(rule, NETWORK, state, weights, batch)
@@ -237,3 +261,117 @@ def test_softmax_loss_of_huge_outputs_is_finite() -> None:
     outputs = np.array([[1e4, 0.0, -1e4]])
     loss = sample_loss("softmax", outputs, np.array([[0.0, 1.0, 0.0]]))
     assert loss[0] == pytest.approx(1e4)
+
+
+def test_an_error_beyond_its_limit_counts_as_the_limit(batch: TrainingBatch) -> None:
+    held = TwoPass(error_limit=0.1, step_limit=0.0)
+    errors = held.error(np.array([[2.0, 0.05, -3.0]]), np.zeros((1, 3)))
+    np.testing.assert_allclose(errors, [[0.1, 0.05, -0.1]])
+    # The loss is the integral of that: 0.1 (2 - 0.05) + 0.05^2 / 2 + 0.1 (3 - 0.05).
+    loss = held.loss(np.array([[2.0, 0.05, -3.0]]), np.zeros((1, 3)))
+    assert loss[0] == pytest.approx(0.195 + 0.00125 + 0.295)
+
+
+def test_a_step_moves_no_layer_by_more_than_its_limit(batch: TrainingBatch) -> None:
+    rule = TwoPass(rate=100.0, hidden_rate=100.0, step_limit=0.03)
+    weights, state = start(rule)
+    result, _ = run_step(rule, NETWORK, state, weights, batch)
+    for moved, w in zip(updates(result, weights), weights, strict=True):
+        assert np.linalg.norm(moved) == pytest.approx(0.03 * np.linalg.norm(w), rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", [PhysicsAware, InSituBackprop])
+def test_on_a_perfect_chip_the_chain_rule_is_back_propagation(
+    batch: TrainingBatch, kind: type[PhysicsAware]
+) -> None:
+    weights, state = start(Backprop())
+    wanted, _ = run_step(Backprop(), NETWORK, state, weights, batch)
+    got, _ = run_step(kind(), NETWORK, state, weights, batch)
+    for one, two in zip(updates(got, weights), updates(wanted, weights), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-7)
+
+
+def test_in_situ_sends_every_hidden_error_backward_through_the_chip(batch: TrainingBatch) -> None:
+    rule = InSituBackprop()
+    weights, state = start(rule)
+    _, asked = run_step(rule, NETWORK, state, weights, batch)
+    assert [(r.direction, r.first, r.last) for (r,) in asked] == [
+        ("forward", 0, None),
+        ("backward", 2, 3),
+        ("backward", 1, 2),
+    ]
+
+
+def test_feedback_by_the_transposed_weights_is_back_propagation(batch: TrainingBatch) -> None:
+    """With one hidden layer and B = W_2^T, direct feedback is the chain rule."""
+    network = Network(Dense(5, 7, "saturating_square"), Dense(7, 3))
+    rule = DirectFeedbackAlignment()
+    weights, state = start(rule, network)
+    state["feedback"] = [weights[1].T.astype(float)]
+    got, _ = run_step(rule, network, state, weights, batch)
+    wanted, _ = run_step(Backprop(), network, state, weights, batch)
+    for one, two in zip(updates(got, weights), updates(wanted, weights), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-7)
+
+
+def test_perturbations_point_downhill_on_average(batch: TrainingBatch) -> None:
+    rule = Spsa(rate=1e-3, perturbation=1e-3, directions=400, momentum=0.0, **UNLIMITED)
+    weights, state = start(rule)
+    result, _ = run_step(rule, NETWORK, state, weights, batch)
+    exact = Backprop(rate=1e-3, scale_rate=False, momentum=0.0, **UNLIMITED)
+    wanted, _ = run_step(exact, NETWORK, exact.initial_state(NETWORK, None), weights, batch)
+    one = np.concatenate([u.ravel() for u in updates(result, weights)])
+    two = np.concatenate([u.ravel() for u in updates(wanted, weights)])
+    # 400 directions among 95 weights: the cosine's expectation is sqrt(400 / 495).
+    assert one @ two / np.linalg.norm(one) / np.linalg.norm(two) > 0.8
+
+
+@pytest.mark.parametrize("rule", [Spsa(), DirectFeedbackAlignment(), InSituBackprop()])
+def test_a_restarted_step_is_the_same_step(batch: TrainingBatch, rule: Rule) -> None:
+    weights, state = start(rule)
+    first, _ = run_step(rule, NETWORK, state, weights, batch)
+    again, _ = run_step(rule, NETWORK, state, weights, batch)
+    for one, two in zip(first.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(("noise", "plays"), [(0.0, 1), (0.08, 4), (0.5, 16)])
+def test_automatic_averages_quieten_the_hidden_layers(
+    batch: TrainingBatch, noise: float, plays: int
+) -> None:
+    rule = TwoPass(averages="auto", feedback_scale="auto")
+    weights, state = start(rule)
+    after = [a for _, a in NETWORK.ideal(weights, batch.inputs)]
+    scatter = tuple(noise * float(a.std()) for a in after)
+    reading = NoiseReading(batch.inputs, after, scatter, batch.targets, weights, state)
+    settled = rule.settled(reading)
+    assert settled.averages == plays
+    assert rule.plays == 1 and settled.plays == plays
+
+
+def test_automatic_feedback_grows_with_the_noise(batch: TrainingBatch) -> None:
+    rule = TwoPass(feedback_scale="auto")
+    weights, state = start(rule)
+    after = [a for _, a in NETWORK.ideal(weights, batch.inputs)]
+    scales = []
+    for noise in (0.0, 0.05, 0.5):
+        scatter = tuple(noise * float(a.std()) for a in after)
+        reading = NoiseReading(batch.inputs, after, scatter, batch.targets, weights, state)
+        scales.append(rule.settled(reading).feedback_scale)
+    assert scales[0] < scales[1] < scales[2]
+    assert scales[2] == pytest.approx(6 * scales[0])  # held between its bounds
+
+
+def test_two_pass_tells_the_signal_to_noise_of_the_difference(batch: TrainingBatch) -> None:
+    rule = TwoPass()
+    weights, state = start(rule)
+    quiet, _ = run_step(rule, NETWORK, state, weights, batch)
+    assert "snr_0" not in quiet.metrics
+    told = TrainingBatch(
+        batch.inputs, batch.targets, batch.labels, batch.progress, noise=(1e-3, 1e-3, 1e-3)
+    )
+    result, _ = run_step(rule, NETWORK, state, weights, told)
+    x1 = saturating(batch.inputs @ weights[0].T)
+    difference = result.metrics["difference_0"] * np.sqrt((x1**2).mean())
+    expected = np.sqrt(max(difference**2 - 2e-6, 0.0) / 2e-6)
+    assert result.metrics["snr_0"] == pytest.approx(expected, rel=1e-6)
