@@ -64,12 +64,14 @@ class TrainingSection(_Section):
 
 
 class ExperimentFile(_Section):
-    """The whole file. ``rule`` is checked by the rule it names."""
+    """The whole file. ``rule`` is checked by the rule it names; ``compare`` holds settings of other
+    rules for ``hilonn compare``, by name."""
 
     data: DataSection
     layers: Annotated[list[DenseSection], Field(min_length=1)]
     rule: dict[str, Any]
     training: TrainingSection = TrainingSection()
+    compare: dict[str, dict[str, Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)

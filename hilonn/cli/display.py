@@ -72,6 +72,12 @@ class TrainingDisplay:
             soft_wrap=True,
         )
 
+    def retitle(self, title: str) -> None:
+        """Another run begins."""
+        self._title, self._note = title, ""
+        if self._bar is None:
+            self._console.print(title, highlight=False, soft_wrap=True)
+
     def update(self, progress: training.Progress) -> None:
         """Take note of a step or an epoch."""
         if progress.kind == "epoch":

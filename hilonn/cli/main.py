@@ -89,6 +89,39 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    experiment: Annotated[str, typer.Argument(help="A built-in experiment or a TOML file.")],
+    rules: Annotated[str, typer.Option(help="Names, variants or TOML files, by commas.")],
+    seeds: Annotated[str, typer.Option(help="Numbers, like 0,1,2 or 0-4.")] = "0",
+    bench: BenchOption = "simulated",
+    out: Annotated[Path | None, typer.Option(help="Folder of the runs, table and plot.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the file's.")] = None,
+    chip_seed: ChipSeedOption = 0,
+    data: Annotated[Path | None, typer.Option(help="The folder that holds the data.")] = None,
+    json: JsonOption = False,
+    imports: ImportOption = None,
+) -> None:
+    """Train one experiment by several rules: one table, one plot."""
+    from hilonn.cli.compare import compare_command
+
+    _guarded(
+        partial(
+            compare_command,
+            experiment,
+            bench,
+            rules,
+            seeds,
+            out,
+            epochs=epochs,
+            chip_seed=chip_seed,
+            data=data,
+            json=json,
+            imports=tuple(imports or ()),
+        )
+    )
+
+
+@app.command()
 def show(
     run: Annotated[Path, typer.Argument(help="The folder of a run, finished or not.")],
     json: JsonOption = False,
