@@ -25,6 +25,7 @@ _WHERE = {
     "TriangularMesh": "hilonn.mesh",
     "TwoPass": "hilonn.rules",
     "load_dataset": "hilonn.datasets",
+    "report": "hilonn.reports",
     "load_experiment": "hilonn.experiment",
 }
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from hilonn.mesh import TriangularMesh as TriangularMesh
     from hilonn.network import Dense as Dense
     from hilonn.network import Network as Network
+    from hilonn.reports import report as report
     from hilonn.rules import Backprop as Backprop
     from hilonn.rules import TwoPass as TwoPass
     from hilonn.runs import Run as Run

@@ -15,7 +15,7 @@ from hilonn.chips import MatrixChip
 from hilonn.datasets import Split
 from hilonn.errors import ConfigError, ResumeError
 from hilonn.network import Network
-from hilonn.passes import PairRetake, PassLog, PassRequest, PassRunner, Weights
+from hilonn.passes import Keep, PairRetake, PassLog, PassRequest, PassRunner, Trace, Weights
 from hilonn.rules import NoiseReading, Rule, StepResult, TrainingBatch
 from hilonn.runs import (
     Run,
@@ -186,10 +186,11 @@ class Trainer:
         evaluate_every: int = 1,
         log_passes: bool = False,
         followed: Split | None = None,
+        prepare: Callable[[Run], None] | None = None,
     ) -> Run | None:
         """Train and return the run (None without ``out``).
 
-        ``followed`` is read after each epoch beside ``validation``, for a curve (logged as
+        ``prepare`` is called with a new run before its first step. ``followed`` is read after each epoch beside ``validation``, for a curve (logged as
         ``followed_accuracy``); nothing is chosen by it.
 
         Raises ConfigError for data that does not fit the network, before light is on; Interrupted
@@ -209,6 +210,10 @@ class Trainer:
             self._fit(train, validation, schedule, None, log_passes, followed)
             return None
         with run:
+            if prepare is not None:
+                with _Interruptions(self.bench):
+                    prepare(run)
+                self._save(run)
             self._fit(train, validation, schedule, run, log_passes, followed)
         return run
 
@@ -257,6 +262,13 @@ class Trainer:
             seconds=time.perf_counter() - started,
         )
 
+    def read(self, inputs: FloatArray, keep: Keep = "after") -> Trace:
+        """One trip of ``inputs`` through the chip with the trainer's weights; light must be on."""
+        request = PassRequest(inputs, self._state.weights, keep=keep, averages=self.rule.plays)
+        self.runner.begin_step()
+        (trace,) = self.runner.run([request])
+        return trace
+
     def header(self) -> dict[str, Any]:
         """What a run says of this trainer: chip, record, back end, rule, seed, versions."""
         bench, records = self.bench, self.chip.records
@@ -271,6 +283,7 @@ class Trainer:
             "architecture": self.chip.architecture,
             "record": records.hash(),
             "record_source": records.chip.source,
+            "record_date": records.chip.created,
             "seed": self.seed,
             "environment": environment(),
         }

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hilonn.bench import Bench
+from hilonn.chips import HeaterChip, check_heaters
 from hilonn.datasets import Dataset
 from hilonn.errors import ConfigError, ResumeError
 from hilonn.experiment import Experiment, parse_experiment
@@ -68,6 +71,7 @@ def train(
             header=header(experiment, trainer, bench_source, dataset, options),
             log_passes=options.log_passes,
             followed=dataset.test if training.follow_test else None,
+            prepare=lambda run: ask_heaters(trainer, bench, run),
         )
         with Run.open(out, write=True) as run:
             return _finish(run, trainer, bench, dataset)
@@ -201,8 +205,60 @@ def check_new_folder(out: Path) -> None:
         raise ConfigError(f"the run folder {out} cannot be made: {above} is not a writable folder")
 
 
+def ask_heaters(trainer: Trainer, bench: Bench, run: Run) -> None:
+    """Ask every heater of the chip, and keep in the run what answered."""
+    chip = trainer.chip
+    if not isinstance(chip, HeaterChip):
+        return
+    bench.light_on()
+    tested = check_heaters(chip, trainer.seed)
+    run.event(
+        "heaters",
+        response=[round(float(r), 3) for r in tested.response],
+        silent=tested.silent.tolist(),
+        masked=np.flatnonzero(~chip.usable).tolist(),
+        passes=tested.passes,
+    )
+
+
+def _mapping(trainer: Trainer, dataset: Dataset) -> dict[str, Any]:
+    """How far what the chip multiplies by is from what it was asked: relative error of every layer's
+    fields on test samples, and of each of the chip's outputs in the first layer."""
+    split = dataset.test
+    trace = trainer.read(split.inputs[:256], keep="all")
+    errors, outputs = [], []
+    entering = split.inputs[:256]
+    for index, (weights, placement) in enumerate(
+        zip(trainer.weights, trainer.runner.placements, strict=True)
+    ):
+        wanted = entering @ weights.T
+        if placement.readout == "power":
+            wanted = wanted**2
+        missed = trace.before[index] - wanted
+        errors.append(float(np.linalg.norm(missed)) / max(float(np.linalg.norm(wanted)), 1e-30))
+        if index == 0:
+            port = np.arange(placement.outputs) % placement.tile[0]
+            for p in range(placement.tile[0]):
+                rows = port == p
+                scale = max(float(np.linalg.norm(wanted[:, rows])), 1e-30)
+                outputs.append(float(np.linalg.norm(missed[:, rows])) / scale)
+        entering = trace.after[index]
+    return {"layers": errors, "outputs": outputs}
+
+
 def _finish(run: Run, trainer: Trainer, bench: Bench, dataset: Dataset) -> dict[str, Any]:
     test = trainer.evaluate(dataset.test)
+    run.append_array("test_predictions", test.predictions.astype(np.int64))
+    run.event("mapping", **_mapping(trainer, dataset))
+    chip = trainer.chip
+    if isinstance(chip, HeaterChip):
+        run.event(
+            "chip_state",
+            architecture=chip.architecture,
+            ports=chip.ports,
+            drives=[None if np.isnan(d) else round(float(d), 4) for d in chip.written],
+            layout=chip.layout.tolist(),
+        )
     statistics = trainer.runner.statistics
     last = [e for e in run.events() if e["kind"] == "epoch"]
     result: dict[str, Any] = {
@@ -219,6 +275,13 @@ def _finish(run: Run, trainer: Trainer, bench: Bench, dataset: Dataset) -> dict[
         "phases_moved": statistics.moved,
         "chip_seconds": trainer.chip_seconds(),
         "wall_seconds": trainer.wall_seconds,
+        "breakdown": {
+            "finding phases": statistics.compile_seconds,
+            "passes": statistics.chip_seconds,
+            "learning and the rest": max(
+                trainer.wall_seconds - statistics.compile_seconds - statistics.chip_seconds, 0.0
+            ),
+        },
         "confusion": test.confusion.tolist(),
         "run": str(run.folder),
     }
@@ -228,6 +291,19 @@ def _finish(run: Run, trainer: Trainer, bench: Bench, dataset: Dataset) -> dict[
 
 def _folder(options: RunOptions) -> Path | None:
     return None if options.data is None else Path(options.data)
+
+
+def images_of(run: Run) -> Dataset:
+    """The data of ``run`` as a person looks at them, before centring; ConfigError where they are not
+    to be had, or hold no samples as they were (principal components)."""
+    experiment, options, _ = _reload(run)
+    section = experiment.file.data
+    if section.principal_components is not None:
+        raise ConfigError("its samples are principal components")
+    file = experiment.file.model_copy(
+        update={"data": section.model_copy(update={"centre": False})}
+    )
+    return replace(experiment, file=file).load_data(_folder(options))
 
 
 def _reload(run: Run) -> tuple[Experiment, RunOptions, Dataset]:

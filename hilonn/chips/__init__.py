@@ -3,6 +3,8 @@
 from hilonn.chips.chip import Batch, Chip, ChipReadings, MatrixChip, Readout, Settings
 from hilonn.chips.crossbar import CrossbarChip
 from hilonn.chips.entries import crossbar, svd_mesh, unitary_mesh
+from hilonn.chips.heater_chip import HeaterChip
+from hilonn.chips.heater_test import HeaterTest, check_heaters
 from hilonn.chips.svd_mesh import SvdMeshChip
 from hilonn.chips.unitary_mesh import UnitaryMeshChip
 
@@ -11,11 +13,14 @@ __all__ = [
     "Chip",
     "ChipReadings",
     "CrossbarChip",
+    "HeaterChip",
+    "HeaterTest",
     "MatrixChip",
     "Readout",
     "Settings",
     "SvdMeshChip",
     "UnitaryMeshChip",
+    "check_heaters",
     "crossbar",
     "svd_mesh",
     "unitary_mesh",

@@ -17,7 +17,7 @@ from hilonn.errors import CalibrationError, ConfigError, LimitError
 from hilonn.records import Records
 from hilonn.registry import Wire
 from hilonn.transfer import drive_of_amplitude
-from hilonn.typing import FloatArray, Snapshot
+from hilonn.typing import BoolArray, FloatArray, Snapshot
 
 
 class HeaterChip(MatrixChip):
@@ -55,6 +55,7 @@ class HeaterChip(MatrixChip):
         )
         detectors, pairs = require(wiring, "photodetectors", Photodetectors, 2 * ports, name)
         high = self._shifters.spec.bound("high", self._shifters.channels)
+        self._layout = layout
         self._heaters = Heaters.of(chip, layout, high[self._heater_channels])
         self._detection = Detection(detectors, pairs, records.photodetectors, timing)
         self.ranges = len(detectors.ranges)
@@ -122,6 +123,30 @@ class HeaterChip(MatrixChip):
             )
             for i in range(len(phases))
         ]
+
+    @property
+    def largest_phases(self) -> FloatArray:
+        """The largest own phase (rad) of each heater within its drive's range."""
+        return self._heaters.largest
+
+    @property
+    def layout(self) -> FloatArray:
+        """(column, row) of each heater, in pitches."""
+        return self._layout
+
+    @property
+    def written(self) -> FloatArray:
+        """The drive (heaters,) that was last written, NaN where nothing is believed of it."""
+        return self._drive[self._heater_channels]
+
+    @property
+    def usable(self) -> BoolArray:
+        """Heaters that the record accepts."""
+        return self._heaters.usable
+
+    def drives_of(self, own: FloatArray) -> FloatArray:
+        """Drives (heaters,) for own phases (heaters,) in rad; heaters not accepted stay at zero."""
+        return np.where(self._heaters.usable, self._heaters.drives(own[np.newaxis])[0], 0.0)
 
     def forget(self) -> None:
         """Measure baselines anew: light or wiring has changed."""

@@ -133,6 +133,20 @@ def show(
 
 
 @app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, finished or not.")],
+    compare: Annotated[
+        list[Path] | None, typer.Option(help="Another run, drawn beside it; may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The page; RUN/report.html by default.")] = None,
+) -> None:
+    """Write one self-contained HTML page of a run."""
+    from hilonn.cli.report import report_command
+
+    _guarded(partial(report_command, run, compare or [], out))
+
+
+@app.command()
 def check(
     bench: Annotated[str, typer.Argument(help="A built-in bench or a TOML file.")],
     seed: SeedOption = 0,

@@ -3,10 +3,11 @@
 from hilonn.passes.log import PassLog
 from hilonn.passes.placement import Placement
 from hilonn.passes.plan import PassPlan, PlannedPass, plan
-from hilonn.passes.request import PassRequest, Trace, Weights
+from hilonn.passes.request import Keep, PassRequest, Trace, Weights
 from hilonn.passes.runner import PairRetake, PassRunner, RunnerStatistics
 
 __all__ = [
+    "Keep",
     "PairRetake",
     "PassLog",
     "PassPlan",

@@ -1,0 +1,178 @@
+"""What stands out in a run, in words, the gravest first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from hilonn.reports.story import Story
+
+Gravity = Literal["bad", "warning", "note", "good"]
+ORDER: tuple[Gravity, ...] = ("bad", "warning", "note", "good")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``text`` says what was seen; ``meaning`` what it means and what to do."""
+
+    gravity: Gravity
+    text: str
+    meaning: str
+
+
+def findings(story: Story, compared: list[Story]) -> list[Finding]:
+    """Everything that stands out."""
+    found = [
+        *_ending(story),
+        *_heaters(story),
+        *_mapping(story, compared),
+        *_noise(story),
+        *_learning(story),
+        *_passes(story),
+    ]
+    if not any(f.gravity in ("bad", "warning") for f in found):
+        found.append(Finding("good", "Nothing out of the ordinary was seen.", ""))
+    return sorted(found, key=lambda f: ORDER.index(f.gravity))
+
+
+def _ending(story: Story) -> list[Finding]:
+    if story.result is None:
+        return [
+            Finding(
+                "warning",
+                f"The run has not ended: {len(story.epochs)} epochs are there.",
+                "It is still being written, was interrupted, or failed. `hilonn resume` goes on with it.",
+            )
+        ]
+    return []
+
+
+def _heaters(story: Story) -> list[Finding]:
+    if story.heaters is None:
+        return []
+    masked = set(story.heaters.get("masked", []))
+    silent = [h for h in story.heaters["silent"] if h not in masked]
+    found = []
+    count = len(story.heaters["response"])
+    if silent:
+        found.append(
+            Finding(
+                "bad",
+                f"{len(silent)} of {count} heaters did not answer although the record says that they work: "
+                f"{_listed(silent)}.",
+                "Before training, each heater was turned by a quarter turn and all outputs were read; "
+                "nothing moved at these. Dead or unwired heaters: the phases that they should set are "
+                "wrong in every matrix, so the chip multiplies by something else than it was asked to, "
+                "and accuracy is lost. Check the wiring of these channels, or mask them in the record, so "
+                "that programming works around them.",
+            )
+        )
+    if masked:
+        found.append(
+            Finding(
+                "warning",
+                f"{len(masked)} heaters are masked in the chip's record: {_listed(sorted(masked))}.",
+                "They are not driven; the other phases are chosen around them where that is possible.",
+            )
+        )
+    return found
+
+
+def _mapping(story: Story, compared: list[Story]) -> list[Finding]:
+    if story.mapping is None:
+        return []
+    error = story.mapping["layers"][0]
+    worst = [
+        i
+        for i, e in enumerate(story.mapping["outputs"])
+        if e > 2.0 * float(np.median(story.mapping["outputs"])) and e > 0.3
+    ]
+    text = f"The first layer's matrix product came out {error:.0%} away from what was asked"
+    others = [s.mapping["layers"][0] for s in compared if s.mapping is not None]
+    if others:
+        text += f" (in the runs compared: {', '.join(f'{e:.0%}' for e in others)})"
+    text += "."
+    if worst:
+        text += f" Chip outputs {_listed(worst)} are far worse than the rest."
+    grave: Gravity = "warning" if error > 0.35 or worst else "note"
+    return [
+        Finding(
+            grave,
+            text,
+            "This holds what the record does not know (splitters, phases, dead heaters, crosstalk), "
+            "drift, leaked light and noise. Training in the loop learns around a part of it; above "
+            "about 50 % it cannot. A new calibration lowers it.",
+        )
+    ]
+
+
+def _noise(story: Story) -> list[Finding]:
+    found = []
+    for key in sorted({k for e in story.epochs for k in e if k.startswith("snr_")}):
+        values = np.array(story.column(key))
+        values = values[np.isfinite(values)]
+        if len(values) and values[-1] < 1.0:
+            found.append(
+                Finding(
+                    "warning",
+                    f"Hidden layer {key[4:]}: the signal-to-noise ratio of the difference of the two trips "
+                    f"fell to {values[-1]:.2f}.",
+                    "What this layer learns from is mostly noise by then. More averages or a larger "
+                    'feedback_scale raise it (both can be "auto").',
+                )
+            )
+    return found
+
+
+def _learning(story: Story) -> list[Finding]:
+    found = []
+    back = [e["epoch"] for e in story.epochs if e.get("taken_back")]
+    if back:
+        found.append(
+            Finding(
+                "warning",
+                f"Learning went wrong in epochs {_listed(back)}: what they learned was taken back, "
+                "and the rates were halved each time.",
+                "The rates are too high for this chip; lower `rate` and `hidden_rate`, or calibrate.",
+            )
+        )
+    if len(story.epochs) >= 4 and story.result is not None:
+        validation = np.array(story.column("validation_accuracy"))
+        training = story.column("accuracy")[-1]
+        if np.isfinite(validation[-1]) and training - validation[-1] > 0.05:
+            found.append(
+                Finding(
+                    "note",
+                    f"Training accuracy {training:.1%} is well above validation accuracy "
+                    f"{validation[-1]:.1%}.",
+                    "The network has learned its samples by heart: more data, or fewer hidden units.",
+                )
+            )
+        best = np.nanmax(validation) if np.isfinite(validation).any() else np.nan
+        if np.isfinite(best) and np.nanargmax(validation) == len(validation) - 1:
+            found.append(
+                Finding("note", "Validation accuracy was still rising at the end.", "Train longer.")
+            )
+    return found
+
+
+def _passes(story: Story) -> list[Finding]:
+    if story.result is None:
+        return []
+    passes, retakes = story.result["passes"], story.result["retakes"]
+    if passes and retakes > 0.02 * passes:
+        return [
+            Finding(
+                "warning",
+                f"{retakes:,} of {passes:,} passes were taken again because a detector was saturated.",
+                "Light is close to the end of the detectors' ranges; lower the laser's power.",
+            )
+        ]
+    return []
+
+
+def _listed(numbers: list[int]) -> str:
+    shown = ", ".join(str(n) for n in numbers[:12])
+    return shown + (f" and {len(numbers) - 12} more" if len(numbers) > 12 else "")
