@@ -300,9 +300,7 @@ def images_of(run: Run) -> Dataset:
     section = experiment.file.data
     if section.principal_components is not None:
         raise ConfigError("its samples are principal components")
-    file = experiment.file.model_copy(
-        update={"data": section.model_copy(update={"centre": False})}
-    )
+    file = experiment.file.model_copy(update={"data": section.model_copy(update={"centre": False})})
     return replace(experiment, file=file).load_data(_folder(options))
 
 
