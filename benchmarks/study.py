@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def run(job: Job) -> dict[str, Any]:
     widths = [data.train.inputs.shape[1], *job["hidden"], data.classes]
     layers = [
         Dense(a, b, "saturating_square" if index < len(widths) - 2 else "linear")
-        for index, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
+        for index, (a, b) in enumerate(pairwise(widths))
     ]
     epochs: list[dict[str, float]] = []
 

@@ -115,6 +115,7 @@ class _State:
     began_rule: Snapshot = field(default_factory=dict)
     noise: tuple[float, ...] = ()
     stopped: bool = False
+    prepared: bool = False
     wall_seconds: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
 
@@ -190,8 +191,9 @@ class Trainer:
     ) -> Run | None:
         """Train and return the run (None without ``out``).
 
-        ``prepare`` is called with a new run before its first step. ``followed`` is read after each epoch beside ``validation``, for a curve (logged as
-        ``followed_accuracy``); nothing is chosen by it.
+        ``prepare`` is called with a new run before its first step. ``followed`` is read after each
+        epoch beside ``validation``, for a curve (logged as ``followed_accuracy``); nothing is chosen
+        by it.
 
         Raises ConfigError for data that does not fit the network, before light is on; Interrupted
         after a first Ctrl-C (the step finished, the checkpoint written); and whatever the bench
@@ -210,10 +212,7 @@ class Trainer:
             self._fit(train, validation, schedule, None, log_passes, followed)
             return None
         with run:
-            if prepare is not None:
-                with _Interruptions(self.bench):
-                    prepare(run)
-                self._save(run)
+            self._prepare(run, prepare)
             self._fit(train, validation, schedule, run, log_passes, followed)
         return run
 
@@ -227,8 +226,10 @@ class Trainer:
         log_passes: bool = False,
         forced: Sequence[str] = (),
         followed: Split | None = None,
+        prepare: Callable[[Run], None] | None = None,
     ) -> None:
         """Go on from ``run``'s checkpoint; events after it are dropped, for they happen again.
+        ``prepare`` is called only where the run was cut off before it was through.
 
         ``forced`` lists what has changed since and is gone on with all the same: it is recorded,
         what belongs to the bench is measured anew, and only what was learned is kept.
@@ -237,6 +238,7 @@ class Trainer:
         self.restore(run.rewind(), exact=not forced)
         if forced:
             run.event("forced_resume", differences=list(forced))
+        self._prepare(run, prepare)
         self._fit(train, validation, schedule, run, log_passes, followed)
 
     def evaluate(self, split: Split, weights: Weights | None = None) -> Evaluation:
@@ -302,6 +304,16 @@ class Trainer:
                 f"{what} data has a label {int(split.targets.max())}, the network has only "
                 f"{self.network.outputs} outputs (0 .. {self.network.outputs - 1})"
             )
+
+    def _prepare(self, run: Run, prepare: Callable[[Run], None] | None) -> None:
+        if prepare is None or self._state.prepared:
+            return
+        with _Interruptions(self.bench) as interruptions:
+            prepare(run)
+            self._state.prepared = True
+            self._save(run)
+            if interruptions.requested:
+                raise Interrupted
 
     def _fit(
         self,
@@ -527,6 +539,7 @@ class Trainer:
                     "good_loss",
                     "first_loss",
                     "stopped",
+                    "prepared",
                     "wall_seconds",
                 )
             },

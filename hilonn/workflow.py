@@ -120,6 +120,7 @@ def resume(
                 log_passes=options.log_passes,
                 forced=found,
                 followed=dataset.test if training.follow_test else None,
+                prepare=lambda run: ask_heaters(trainer, bench, run),
             )
             return _finish(run, trainer, bench, dataset)
 

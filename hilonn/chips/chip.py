@@ -88,7 +88,6 @@ class ChipStatistics:
 
     runs: int = 0
     programmings: int = 0
-    baselines: int = 0
     moved: int = 0
 
 
@@ -129,7 +128,7 @@ class MatrixChip(Chip):
 
     @abstractmethod
     def forget(self) -> None:
-        """Measure anew what was measured once (baselines): light or wiring has changed."""
+        """Believe nothing of the devices' state (a switch's position): light or wiring has changed."""
 
     @abstractmethod
     def snapshot(self) -> Snapshot:

@@ -98,7 +98,6 @@ class CoherentChip(HeaterChip):
                 index,
                 difference=homodyne,
                 null=self._null,
-                key=(-1 if self._position is None else self._position, int(quadrature > 0.0)),
             )
             parts.append(signal)
             clipped = max(clipped, fraction)

@@ -67,7 +67,6 @@ class CrossbarChip(HeaterChip):
             batch.range,
             difference=True,
             null=self._null,
-            key=(0, 0),
         )
         if signed:
             signal = signal[: len(inputs)] - signal[len(inputs) :]

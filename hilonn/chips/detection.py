@@ -7,17 +7,19 @@ import numpy as np
 from hilonn.devices import DetectorReadings, Modulators, Photodetectors, Timing
 from hilonn.errors import SaturationError
 from hilonn.records import InstrumentRecord
-from hilonn.typing import FloatArray, IntArray, Snapshot
+from hilonn.typing import FloatArray, IntArray
 
-BASELINE_SAMPLES = 256
-"""Samples that a baseline is the mean of: its noise is a sixteenth of a reading's."""
+NULLS = 16
+"""Samples with the modulators at their null that end every play, or a sixteenth of its samples if that
+is more: the noise of their mean is a quarter of a reading's, or less."""
 
 
 class Detection:
-    """Reads pairs of detectors, and owns what they read without a signal.
+    """Reads pairs of detectors against what they read without a signal.
 
-    The baseline of a pair (dark currents, the local oscillator's imbalance, leaked light) is read
-    through the chip with the modulators at their null, once for each range and oscillator state.
+    The baseline of a pair (dark currents, the local oscillator's imbalance, light that leaks through
+    the modulators) is read in the same play, with the modulators at their null: what leaks depends on
+    the matrix that is programmed, and at 64 ports it would be a quarter of the signal's spread.
     """
 
     def __init__(
@@ -31,7 +33,6 @@ class Detection:
         self._plus, self._minus = np.split(channels, 2)
         self._watts_plus, self._watts_minus = np.split(1.0 / record.value("gain"), 2)
         self._timing = timing
-        self._baselines: dict[tuple[int, int, int, int], FloatArray] = {}
 
     def read(
         self,
@@ -42,38 +43,22 @@ class Detection:
         *,
         difference: bool,
         null: FloatArray,
-        key: tuple[int, int],
     ) -> tuple[FloatArray, int, float]:
         """W above the baseline (samples, pairs), the range read at, the fraction saturated.
 
         With ``index`` None the smallest range that holds the batch is searched from the detectors'
-        present one; SaturationError where the largest does not hold it. ``key`` tells baselines of
-        different oscillator states apart.
+        present one; SaturationError where the largest does not hold it.
         """
         detectors = self._detectors
         if index is None:
             index = self._search(modulators, drive)
         if detectors.range != index:
             detectors.set_range(index)
-        baseline = self._baseline(modulators, null, difference, key)
+        samples = len(drive)
+        nulls = max(NULLS, samples // NULLS)
+        drive = np.concatenate((drive, np.broadcast_to(null, (nulls, len(null)))))
         signal, clipped = self._play(modulators, drive, averages, difference)
-        return signal - baseline, index, clipped
-
-    def forget(self) -> None:
-        """Measure every baseline anew."""
-        self._baselines.clear()
-
-    def snapshot(self) -> Snapshot:
-        return {
-            "keys": [list(key) for key in self._baselines],
-            "values": list(self._baselines.values()),
-        }
-
-    def restore(self, snapshot: Snapshot) -> None:
-        self._baselines = {
-            (k[0], k[1], k[2], k[3]): np.array(v)
-            for k, v in zip(snapshot["keys"], snapshot["values"], strict=True)
-        }
+        return signal[:samples] - signal[samples:].mean(axis=0), index, clipped
 
     def _search(self, modulators: Modulators, drive: FloatArray) -> int:
         """From the largest range down to the smallest whose full scale exceeds the largest reading
@@ -117,12 +102,3 @@ class Detection:
         plus = signal[:, self._plus] * self._watts_plus
         minus = signal[:, self._minus] * self._watts_minus
         return (plus - minus if difference else plus + minus), clipped
-
-    def _baseline(
-        self, modulators: Modulators, null: FloatArray, difference: bool, key: tuple[int, int]
-    ) -> FloatArray:
-        name = (*key, self._detectors.range, int(difference))
-        if name not in self._baselines:
-            dark = np.tile(null, (BASELINE_SAMPLES, 1))
-            self._baselines[name] = self._play(modulators, dark, 1, difference)[0].mean(axis=0)
-        return self._baselines[name]

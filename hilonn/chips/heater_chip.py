@@ -149,14 +149,12 @@ class HeaterChip(MatrixChip):
         return np.where(self._heaters.usable, self._heaters.drives(own[np.newaxis])[0], 0.0)
 
     def forget(self) -> None:
-        """Measure baselines anew: light or wiring has changed."""
-        self._detection.forget()
+        """Nothing: what is read without a signal is read in every play."""
 
     def snapshot(self) -> Snapshot:
         return {
             "drive": self._drive,
             "settled": float(self._settled),
-            "baselines": self._detection.snapshot(),
             "statistics": dict(vars(self.statistics)),
         }
 
@@ -164,7 +162,6 @@ class HeaterChip(MatrixChip):
         self._drive = np.array(snapshot["drive"])
         self._settled = snapshot["settled"]
         self._generation = self._gate_generation()
-        self._detection.restore(snapshot["baselines"])
         self.statistics = ChipStatistics(**snapshot["statistics"])
 
     @abstractmethod
