@@ -112,6 +112,79 @@ def build(
 
 
 @kernel
+def turned(
+    cosine: FloatArray,
+    sine: FloatArray,
+    couplers: FloatArray,
+    halves: FloatArray,
+    top: IntArray,
+    index: int,
+    factor: complex,
+    matrix: ComplexArray,
+) -> None:
+    """Add to ``matrix`` what turning phase ``index`` by a changes, ``factor`` being e^{ia} - 1.
+
+    One phase enters the matrix as a column times a row: what its arm sends to the outputs, and what
+    the inputs send to its arm. ``halves`` (mzis, 4): cos a', sin a', cos b', sin b'.
+    """
+    mzis = top.size
+    ports = matrix.shape[0]
+    column = np.zeros(ports, np.complex128)
+    row = np.zeros(ports, np.complex128)
+    if index >= 2 * mzis:  # at an output
+        p = index - 2 * mzis
+        for q in range(ports):
+            matrix[p, q] += factor * matrix[p, q]
+        return
+    k = index if index < mzis else index - mzis
+    m = top[k]
+    x = complex(cosine[k], sine[k])
+    y = complex(cosine[mzis + k], sine[mzis + k])
+    if index < mzis:
+        # t = A / (cos b' cos a') is the transmission, taken with the row.
+        ca, sa, cb, sb = halves[k, 0], halves[k, 1], halves[k, 2], halves[k, 3]
+        column[m], column[m + 1] = x * cb, x * 1j * sb
+        row[m], row[m + 1] = y * ca, 1j * sa
+        lost = couplers[k, 0] * ca * cb + couplers[k, 1] * sa * sb
+        lost += couplers[k, 2] * sa * cb + couplers[k, 3] * ca * sb
+        row *= lost
+    else:
+        a, b, c, d = couplers[k, 0], couplers[k, 1], couplers[k, 2], couplers[k, 3]
+        column[m], column[m + 1] = (a * x - b) * y, 1j * (d * x + c) * y
+        row[m] = 1.0
+    low, high = m, m + 1
+    for j in range(k + 1, mzis):
+        p = top[j]
+        if p + 1 < low or p > high:
+            continue
+        a, b, c, d = couplers[j, 0], couplers[j, 1], couplers[j, 2], couplers[j, 3]
+        xj = complex(cosine[j], sine[j])
+        u = complex(cosine[mzis + j], sine[mzis + j]) * column[p]
+        v = column[p + 1]
+        column[p] = (a * xj - b) * u + 1j * (c * xj + d) * v
+        column[p + 1] = 1j * (d * xj + c) * u + (a - b * xj) * v
+        low, high = min(low, p), max(high, p + 1)
+    for p in range(low, high + 1):
+        column[p] *= factor * complex(cosine[2 * mzis + p], sine[2 * mzis + p])
+    first, last = m, m + 1
+    for j in range(k - 1, -1, -1):
+        p = top[j]
+        if p + 1 < first or p > last:
+            continue
+        a, b, c, d = couplers[j, 0], couplers[j, 1], couplers[j, 2], couplers[j, 3]
+        xj = complex(cosine[j], sine[j])
+        u, v = row[p], row[p + 1]
+        row[p] = ((a * xj - b) * u + 1j * (d * xj + c) * v) * complex(
+            cosine[mzis + j], sine[mzis + j]
+        )
+        row[p + 1] = 1j * (c * xj + d) * u + (a - b * xj) * v
+        first, last = min(first, p), max(last, p + 1)
+    for p in range(low, high + 1):
+        for q in range(first, last + 1):
+            matrix[p, q] += column[p] * row[q]
+
+
+@kernel
 def walk(
     cosine: FloatArray, sine: FloatArray, couplers: FloatArray, top: IntArray, fields: FloatArray
 ) -> None:

@@ -59,6 +59,8 @@ class UnitaryMesh:
         self.layout = self._positions()
         self._real: np.dtype[Any] = np.empty(0, self.dtype).real.dtype
         self._exact = coupler_products(self.splitter_errors, self.mzi_transmission)
+        angle = np.pi / 4 + self.splitter_errors
+        self._halves = np.stack((np.cos(angle), np.sin(angle)), axis=2).reshape(self.mzis, 4)
         self._couplers = self._exact.astype(self._real)
         self._cone = light_cone(topology, ports)
 
@@ -85,6 +87,17 @@ class UnitaryMesh:
         sine, cosine = sincos(flat)
         kernels.build(cosine, sine, self._couplers, self.top, self._cone, matrix)
         return matrix
+
+    def turned_flat(
+        self, matrix: ComplexArray, flat: FloatArray, index: int, angle: float
+    ) -> ComplexArray:
+        """``matrix_flat`` after phase ``index`` has turned by ``angle`` (rad), from ``matrix``, that of
+        ``flat``: an update of rank one. Without checks."""
+        turned: ComplexArray = matrix.copy()
+        sine, cosine = sincos(np.asarray(flat, np.float64))
+        factor = complex(np.expm1(1j * angle))
+        kernels.turned(cosine, sine, self._exact, self._halves, self.top, index, factor, turned)
+        return turned
 
     def walk_flat(self, flat: FloatArray, fields: FloatArray) -> None:
         """Take ``fields`` through the mesh in place, without checks (see ``split_rows``)."""
