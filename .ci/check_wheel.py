@@ -16,7 +16,7 @@ def expected() -> set[str]:
     names = set()
     for name in listed:
         path = PurePosixPath(name)
-        if path.suffix not in {".py", ".toml", ".typed"} and path.name != "py.typed":
+        if path.suffix not in {".py", ".toml", ".typed", ".j2"} and path.name != "py.typed":
             continue
         top = path.parts[0]
         names.add(str(PurePosixPath("hilonn") / path) if top in ROOMS else str(path))

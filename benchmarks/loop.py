@@ -113,10 +113,12 @@ def _rule_seconds(rule: Rule) -> float:
         requests = next(generator)
         try:
             while True:
-                requests = generator.send([
-                    Trace(r, after[(r.last or 3) - 1], after[: r.last], [], ("power",))
-                    for r in requests
-                ])
+                requests = generator.send(
+                    [
+                        Trace(r, after[(r.last or 3) - 1], after[: r.last], [], ("power",))
+                        for r in requests
+                    ]
+                )
         except StopIteration:
             pass
     return time.perf_counter() - started

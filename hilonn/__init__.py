@@ -19,6 +19,7 @@ _WHERE = {
     "LimitError": "hilonn.errors",
     "Network": "hilonn.network",
     "RectangularMesh": "hilonn.mesh",
+    "ReplayBench": "hilonn.replay",
     "Run": "hilonn.runs",
     "SvdMesh": "hilonn.mesh",
     "Trainer": "hilonn.training",
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from hilonn.mesh import TriangularMesh as TriangularMesh
     from hilonn.network import Dense as Dense
     from hilonn.network import Network as Network
+    from hilonn.replay import ReplayBench as ReplayBench
     from hilonn.reports import report as report
     from hilonn.rules import Backprop as Backprop
     from hilonn.rules import TwoPass as TwoPass

@@ -123,9 +123,10 @@ class BenchSource:
 def read_source(source: str | Path) -> BenchSource:
     """A built-in bench by name, or a TOML file."""
     text = str(source)
-    for prefix in ("twin:", "replay:"):
-        if text.startswith(prefix):
-            raise ConfigError(f"{text}: {prefix}FOLDER benches are not in this version of hilonn")
+    if text.startswith("twin:"):
+        raise ConfigError(f"{text}: twin:FOLDER benches are not in this version of hilonn")
+    if text.startswith("replay:"):
+        raise ConfigError(f"{text}: a replayed bench is opened by hilonn.ReplayBench.of(RUN)")
     known = registry.names("hilonn.benches")
     if text in known:
         return BenchSource(text, registry.load("hilonn.benches", text)(), None)

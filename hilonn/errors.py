@@ -44,6 +44,10 @@ class ResumeError(ConfigError):
     """A run cannot be continued exactly; the message names the difference."""
 
 
+class ReplayError(HilonnError):
+    """A replayed run asks for something else than the run that was logged."""
+
+
 class DivergedError(HilonnError):
     """Training ran away: weights or signals are no longer finite. The last checkpoint is whole."""
 

@@ -286,6 +286,7 @@ class Trainer:
             "record": records.hash(),
             "record_source": records.chip.source,
             "record_date": records.chip.created,
+            "clock_origin": self._origin,
             "seed": self.seed,
             "environment": environment(),
         }
@@ -329,6 +330,7 @@ class Trainer:
         if log_passes:
             if run is None:
                 raise ConfigError("a pass log needs a run folder: give `out`")
+            self._keep_records(run)
             runner.log = PassLog(run, self.chip.clock)
         started = time.perf_counter() - state.wall_seconds
         saved = time.perf_counter()
@@ -359,6 +361,15 @@ class Trainer:
             if run is not None:
                 self._save(run)
                 run.event("trained", weights_sha256=self.weights_sha256)
+
+    def _keep_records(self, run: Run) -> None:
+        """What the log needs to be replayed: the chips' records as they are now."""
+        folder = run.folder / "record"
+        if self.bench is None or folder.exists():
+            return
+        folder.mkdir()
+        for name, chip in self.bench.chips.items():
+            chip.records.save(folder / f"{name}.json")
 
     def _batches(self, train: Split, schedule: Schedule, steps: int) -> Iterator[TrainingBatch]:
         state = self._state

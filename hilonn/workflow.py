@@ -16,9 +16,11 @@ from hilonn.chips import HeaterChip, check_heaters
 from hilonn.datasets import Dataset
 from hilonn.errors import ConfigError, ResumeError
 from hilonn.experiment import Experiment, parse_experiment
+from hilonn.replay import ReplayBench
 from hilonn.runs import Run, differences
 from hilonn.training import Evaluation, Progress, Schedule, Trainer
 
+REPLAY = "replay:"
 ProgressCallback = Callable[[Progress], None]
 
 
@@ -159,7 +161,9 @@ def one_blas_thread() -> AbstractContextManager[object]:
 
 
 def open_bench(source: str, options: RunOptions) -> Bench:
-    """The bench for these options."""
+    """The bench for these options; ``replay:RUN`` is that of a logged run."""
+    if source.startswith(REPLAY):
+        return ReplayBench.of(source.removeprefix(REPLAY))
     return Bench.open(
         source, seed=options.seed, chip_seed=options.chip_seed, imports=options.imports
     )
@@ -209,6 +213,8 @@ def check_new_folder(out: Path) -> None:
 def ask_heaters(trainer: Trainer, bench: Bench, run: Run) -> None:
     """Ask every heater of the chip, and keep in the run what answered."""
     chip = trainer.chip
+    if isinstance(bench, ReplayBench):
+        _copy_event(bench.run, run, "heaters")
     if not isinstance(chip, HeaterChip):
         return
     bench.light_on()
@@ -220,6 +226,13 @@ def ask_heaters(trainer: Trainer, bench: Bench, run: Run) -> None:
         masked=np.flatnonzero(~chip.usable).tolist(),
         passes=tested.passes,
     )
+
+
+def _copy_event(source: Run, run: Run, kind: str) -> None:
+    """What a replayed run takes over from the one that was logged, and says so."""
+    for event in source.events():
+        if event["kind"] == kind:
+            run.event(**{k: v for k, v in event.items() if k != "time"} | {"replayed": True})
 
 
 def _mapping(trainer: Trainer, dataset: Dataset) -> dict[str, Any]:
@@ -260,6 +273,10 @@ def _finish(run: Run, trainer: Trainer, bench: Bench, dataset: Dataset) -> dict[
             drives=[None if np.isnan(d) else round(float(d), 4) for d in chip.written],
             layout=chip.layout.tolist(),
         )
+    elif isinstance(bench, ReplayBench):
+        _copy_event(bench.run, run, "chip_state")
+    if trainer.runner.log is not None:
+        trainer.runner.log.flush()
     statistics = trainer.runner.statistics
     last = [e for e in run.events() if e["kind"] == "epoch"]
     result: dict[str, Any] = {

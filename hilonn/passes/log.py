@@ -1,4 +1,4 @@
-"""The pass log: every pass, when it ran, what was asked and what was read."""
+"""The pass log: every run of the chip, when it was, what was asked and what was read."""
 
 from __future__ import annotations
 
@@ -20,49 +20,61 @@ class LogStore(Protocol):
 
 
 class PassLog:
-    """Writes each pass to ``store``: a line a pass, and inputs and values as array segments.
+    """Writes each run of the chip to ``store``, those that saturated too: a line each, and as array
+    segments its inputs and drives (float32, to compare with) and values (float64, to give again).
 
-    Segments are flushed every ``segment`` passes, so the log stays one order of magnitude
-    cheaper than the passes themselves.
+    Segments are flushed every ``segment`` lines, so the log stays one order of magnitude cheaper
+    than the passes themselves.
     """
 
     def __init__(self, store: LogStore, clock: Clock, segment: int = 256) -> None:
         self._store = store
         self._clock = clock
         self._segment = segment
-        self._inputs: list[FloatArray] = []
-        self._values: list[FloatArray] = []
+        self._buffers: dict[str, list[FloatArray]] = {"inputs": [], "values": [], "drives": []}
+        self._settings: Settings | None = None
         self.count = 0
 
     def record(
         self, layer: int, tile: int, settings: Settings, batch: Batch, readings: ChipReadings
     ) -> None:
-        """One pass. Drives are told by their number that moved; phases follow from weights."""
+        """One run. Drives are kept where they are not those of the line before."""
+        programmed = settings is not self._settings
+        self._settings = settings
+        values = np.ascontiguousarray(readings.values)
         self._store.event(
             "pass",
             index=self.count,
             clock=self._clock.now(),
             layer=layer,
             tile=tile,
+            programmed=programmed,
+            heaters=len(settings.drive),
             readout=batch.readout,
-            range=readings.range,
+            quadrature=batch.quadrature,
+            asked_range=batch.range,
+            range=int(readings.range),
             averages=batch.averages,
-            samples=len(batch.inputs),
-            shape=list(readings.values.shape),
+            inputs=list(batch.inputs.shape),
+            shape=list(values.shape),
+            complex=bool(np.iscomplexobj(values)),
             scale=settings.scale,
             seconds=readings.seconds,
             saturated=bool(readings.saturated),
+            clipped_fraction=float(readings.clipped_fraction),
             locked=bool(readings.locked),
         )
-        self._inputs.append(np.asarray(batch.inputs, dtype=np.float32).ravel())
-        self._values.append(np.asarray(readings.values, dtype=np.float32).ravel())
+        self._buffers["inputs"].append(np.asarray(batch.inputs, dtype=np.float32).ravel())
+        self._buffers["values"].append(values.view(float).ravel())
+        if programmed:
+            self._buffers["drives"].append(np.asarray(settings.drive, dtype=np.float32))
         self.count += 1
-        if len(self._values) >= self._segment:
+        if len(self._buffers["values"]) >= self._segment:
             self.flush()
 
     def flush(self) -> None:
         """Write what is buffered."""
-        if self._values:
-            self._store.append_array("pass_inputs", np.concatenate(self._inputs))
-            self._store.append_array("pass_values", np.concatenate(self._values))
-            self._inputs, self._values = [], []
+        for name, parts in self._buffers.items():
+            if parts:
+                self._store.append_array(f"pass_{name}", np.concatenate(parts))
+                parts.clear()

@@ -307,6 +307,8 @@ class PassRunner:
                 averages=request.averages,
             )
             readings = self.chip.run(settings, batch)
+            if self.log is not None:
+                self.log.record(index, tile, settings, batch, readings)
             if not readings.saturated:
                 break
             if chosen + 1 >= self.chip.ranges:
@@ -321,8 +323,6 @@ class PassRunner:
         if chosen < 0:
             ranges[tile] = readings.range
         self.statistics.chip_seconds += time.perf_counter() - started
-        if self.log is not None:
-            self.log.record(index, tile, settings, batch, readings)
         return readings
 
     def snapshot(self, weights: Weights) -> Snapshot:

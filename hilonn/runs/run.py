@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -129,6 +130,11 @@ class Run:
         if not parts:
             raise ConfigError(f"{self.folder} has no array {name!r}")
         return np.concatenate(parts)
+
+    def segments(self, name: str) -> Iterator[FloatArray]:
+        """Segments of ``name`` one after another, each read when it is asked for."""
+        for path in self._segments(name):
+            yield np.load(path, allow_pickle=False)
 
     def checkpoint(self, snapshot: Snapshot) -> None:
         """Replace the checkpoint; it also tells how far the events and arrays belong to it."""
