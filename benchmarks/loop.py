@@ -7,7 +7,6 @@ parts that no loop can avoid.
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -217,6 +216,10 @@ def unavoidable(ports: int, tiles: int, batch: int, averages: int) -> tuple[floa
 
 
 def _memory() -> float:
+    try:
+        import resource
+    except ImportError:
+        return float("nan")  # not told on Windows
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 

@@ -221,3 +221,20 @@ def test_bad_phases_and_matrices_are_refused() -> None:
         MeshPhases.from_flat(np.zeros(15), 6, 4)
     with pytest.raises(ConfigError):
         haar_unitary(0, np.random.default_rng(0))
+
+
+@given(meshes, ports, seeds)
+@example
+def test_one_phase_turned_is_the_matrix_of_the_new_phases(
+    kind: Mesh, ports: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    errors, powers = imperfect(ports * (ports - 1) // 2, rng)
+    mesh = kind(ports, splitter_errors=errors, mzi_transmission=powers)
+    phases = random_phases(mesh, rng)
+    index, angle = int(rng.integers(mesh.phases)), float(rng.uniform(-4.0, 4.0))
+    before = mesh.matrix_flat(phases)
+    turned = mesh.turned_flat(before, phases, index, angle)
+    phases[index] += angle
+    expected = mesh_matrix(ports, mesh.top, phases, errors, powers)
+    np.testing.assert_allclose(turned, expected, rtol=0, atol=1e-12)
