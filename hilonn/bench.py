@@ -155,6 +155,17 @@ class Bench:
             laser.set_emission(True)
         self._lit = True
 
+    def status(self) -> dict[str, float]:
+        """What a person at the bench would glance at: ``temperature`` (degC) of every controller, by
+        name where there are several, and ``heater_power`` (W) as last written."""
+        controllers = list(self._of(TemperatureController))
+        found = {
+            "temperature" if len(controllers) == 1 else f"temperature {c.name}": c.temperature()
+            for c in controllers
+        }
+        power = self.gate.power
+        return found if power is None else found | {"heater_power": power}
+
     def interruptions(self) -> AbstractContextManager[Interruptions]:
         """Within: the first Ctrl-C only asks (``requested``), a second raises at once."""
         return soft_interrupt()

@@ -224,6 +224,10 @@ class ReplayBench(Bench):
     def check(self) -> CheckReport:
         raise ConfigError(f"{self.name} has no devices that could be checked")
 
+    def status(self) -> dict[str, float]:
+        """Nothing: no device is connected."""
+        return {}
+
     @property
     def exact_resume(self) -> bool:
         return True

@@ -156,6 +156,12 @@ class SafetyGate:
         bank = self._banks.get(device.name)
         return None if bank is None or bank.last is None else bank.last.copy()
 
+    @property
+    def power(self) -> float | None:
+        """Electrical power (W) of all heaters as last written; None where no resistance is known."""
+        known = [bank.power for bank in self._banks.values() if bank.resistance is not None]
+        return sum(known) if known else None
+
     def reconnected(self, device: Device) -> None:
         """The link to ``device`` was lost and is back: its state is not known."""
         self.unknown(device, "open")

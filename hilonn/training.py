@@ -34,6 +34,8 @@ SLOWER = 0.5
 """What an epoch taken back leaves of every rate."""
 NOISE_SAMPLES = 64
 """Samples, or a batch if that is more, whose readings are repeated once an epoch."""
+LOOK_STEPS = 100
+"""Steps between two glances at the chip's temperature and power, besides one at every epoch's begin."""
 RETAKES = 20
 """How often one step's pair may be retaken before the run stops: gains and ranges only grow."""
 
@@ -59,7 +61,12 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a display may show; handed to the callback after steps, epochs and evaluations."""
+    """What a display may show; handed to the callback after steps, epochs and evaluations.
+
+    ``metrics`` of this step, or of the epoch that ended; ``running``: loss and accuracy of the epoch
+    so far; ``status``: ``Bench.status`` as last read; ``spent``: wall seconds by what the
+    runner waited for; ``may_stop``: patience may end the run before ``epochs``.
+    """
 
     kind: str
     epoch: int
@@ -67,6 +74,13 @@ class Progress:
     step: int
     steps: int
     metrics: dict[str, float]
+    running: dict[str, float] = field(default_factory=dict)
+    status: dict[str, float] = field(default_factory=dict)
+    spent: dict[str, float] = field(default_factory=dict)
+    passes: int = 0
+    retakes: int = 0
+    chip_seconds: float = 0.0
+    may_stop: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +132,7 @@ class _State:
     prepared: bool = False
     wall_seconds: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
+    status: dict[str, float] = field(default_factory=dict)
 
 
 class Trainer:
@@ -150,6 +165,13 @@ class Trainer:
             began_rule=rule_state,
         )
         self._origin = chip.clock.now()
+        self.spread: tuple[float, ...] = ()
+        """Standard deviation of every layer's activations where their noise was last measured."""
+
+    @property
+    def noise(self) -> tuple[float, ...]:
+        """rms scatter of a reading of every layer's activations, measured once an epoch."""
+        return self._state.noise
 
     @property
     def bench(self) -> Bench | None:
@@ -342,6 +364,8 @@ class Trainer:
                 for batch in self._batches(train, schedule, steps):
                     result = self._step(batch)
                     self._absorb(result, len(batch.labels))
+                    if state.step % LOOK_STEPS == 0:
+                        self._look()
                     state.wall_seconds = time.perf_counter() - started
                     self._report("step", schedule, steps, result.metrics)
                     due = time.perf_counter() - saved >= schedule.checkpoint_seconds
@@ -362,6 +386,11 @@ class Trainer:
                 self._save(run)
                 run.event("trained", weights_sha256=self.weights_sha256)
 
+    def _look(self) -> None:
+        """Glance at the bench: at the same steps in every run, since a plant moves when it is asked."""
+        if self.bench is not None:
+            self._state.status = self.bench.status()
+
     def _keep_records(self, run: Run) -> None:
         """What the log needs to be replayed: the chips' records as they are now."""
         folder = run.folder / "record"
@@ -374,6 +403,7 @@ class Trainer:
     def _batches(self, train: Split, schedule: Schedule, steps: int) -> Iterator[TrainingBatch]:
         state = self._state
         if state.step == 0:
+            self._look()
             state.permutation = state.order.permutation(len(train.targets))
             self._measure_noise(train, state.permutation[: max(schedule.batch, NOISE_SAMPLES)])
         total = schedule.epochs * steps
@@ -406,6 +436,7 @@ class Trainer:
             float(np.sqrt(0.5 * ((a - b) ** 2).mean()))
             for a, b in zip(first.after, again.after, strict=True)
         )
+        self.spread = tuple(float(a.std()) for a in first.after)
         if state.epoch == 0 and self.rule is self._asked:
             targets = one_hot(train.targets[chosen], self.network.outputs)
             self.rule = self.rule.settled(
@@ -493,6 +524,7 @@ class Trainer:
                 passes=statistics.passes,
                 retakes=statistics.retakes,
                 pair_retakes=statistics.pair_retakes,
+                **state.status,
                 **metrics,
             )
         self._report("epoch", schedule, steps, metrics)
@@ -516,11 +548,27 @@ class Trainer:
         return True
 
     def _report(self, kind: str, schedule: Schedule, steps: int, metrics: dict[str, float]) -> None:
-        if self._on_progress is not None:
-            state = self._state
-            self._on_progress(
-                Progress(kind, state.epoch, schedule.epochs, state.step, steps, metrics)
+        if self._on_progress is None:
+            return
+        state, statistics = self._state, self.runner.statistics
+        seen = max(state.seen, 1)
+        self._on_progress(
+            Progress(
+                kind,
+                state.epoch,
+                schedule.epochs,
+                state.step,
+                steps,
+                metrics,
+                {"loss": state.loss_sum / seen, "accuracy": state.correct / seen},
+                state.status,
+                statistics.spent(state.wall_seconds),
+                statistics.passes,
+                statistics.retakes + statistics.pair_retakes,
+                self.chip_seconds(),
+                schedule.patience is not None,
             )
+        )
 
     def _save(self, run: Run) -> None:
         if self.runner.log is not None:
@@ -555,6 +603,7 @@ class Trainer:
                 )
             },
             "metrics": state.metrics,
+            "status": state.status,
             "best_weights": list(state.best_weights),
             "good_weights": list(state.good_weights),
             "good_rule": state.good_rule,
@@ -589,6 +638,7 @@ class Trainer:
             good_rule=snapshot["good_rule"],
             began_rule=snapshot["began_rule"],
             metrics=dict(snapshot["metrics"]),
+            status=dict(snapshot["status"]),
             **snapshot["progress"],
         )
         if snapshot["settled"] is not None:

@@ -293,13 +293,7 @@ def _finish(run: Run, trainer: Trainer, bench: Bench, dataset: Dataset) -> dict[
         "phases_moved": statistics.moved,
         "chip_seconds": trainer.chip_seconds(),
         "wall_seconds": trainer.wall_seconds,
-        "breakdown": {
-            "finding phases": statistics.compile_seconds,
-            "passes": statistics.chip_seconds,
-            "learning and the rest": max(
-                trainer.wall_seconds - statistics.compile_seconds - statistics.chip_seconds, 0.0
-            ),
-        },
+        "breakdown": statistics.spent(trainer.wall_seconds),
         "confusion": test.confusion.tolist(),
         "run": str(run.folder),
     }

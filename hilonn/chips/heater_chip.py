@@ -135,6 +135,11 @@ class HeaterChip(MatrixChip):
         return self._layout
 
     @property
+    def settling_time(self) -> float:
+        """Seconds that the heaters take after a write."""
+        return self._shifters.spec.settling_time
+
+    @property
     def written(self) -> FloatArray:
         """The drive (heaters,) that was last written, NaN where nothing is believed of it."""
         return self._drive[self._heater_channels]

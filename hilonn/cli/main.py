@@ -89,6 +89,33 @@ def evaluate(
 
 
 @app.command()
+def estimate(
+    experiment: Annotated[str, typer.Argument(help="A built-in experiment or a TOML file.")],
+    bench: BenchOption = "simulated",
+    seed: SeedOption = 0,
+    chip_seed: ChipSeedOption = 0,
+    data: Annotated[Path | None, typer.Option(help="The folder that holds the data.")] = None,
+    json: JsonOption = False,
+    imports: ImportOption = None,
+) -> None:
+    """Rehearse an experiment's first steps and say how long all of it takes; light goes on."""
+    from hilonn.cli.estimate import estimate_command
+
+    _guarded(
+        partial(
+            estimate_command,
+            experiment,
+            bench,
+            seed=seed,
+            chip_seed=chip_seed,
+            data=data,
+            json=json,
+            imports=tuple(imports or ()),
+        )
+    )
+
+
+@app.command()
 def compare(
     experiment: Annotated[str, typer.Argument(help="A built-in experiment or a TOML file.")],
     rules: Annotated[str, typer.Option(help="Names, variants or TOML files, by commas.")],

@@ -44,6 +44,15 @@ class RunnerStatistics:
     compile_seconds: float = 0.0
     chip_seconds: float = 0.0
 
+    def spent(self, wall_seconds: float) -> dict[str, float]:
+        """``wall_seconds`` of a run by what it waited for."""
+        rest = wall_seconds - self.compile_seconds - self.chip_seconds
+        return {
+            "finding phases": self.compile_seconds,
+            "passes": self.chip_seconds,
+            "learning and the rest": max(rest, 0.0),
+        }
+
 
 @dataclass
 class _Tiles:

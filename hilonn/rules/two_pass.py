@@ -9,9 +9,10 @@ factor of the first pass and the error at every layer: Srinivasan et al., arXiv:
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
+from pydantic import Field
 
 from hilonn.network import Network
 from hilonn.passes import PassRequest, Trace, Weights
@@ -41,8 +42,10 @@ class TwoPass(GradientRule):
     """
 
     name: Literal["two_pass"] = "two_pass"
-    feedback_scale: Positive | Literal["auto"] = 2.0
-    hidden_rate: Positive | None = 0.05
+    feedback_scale: Positive | Literal["auto"] = "auto"
+    averages: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    rate: Positive = 0.2
+    hidden_rate: Positive | None = 0.25
     normalise: bool = True
     presynaptic: Literal["first", "second"] = "first"
     error_enters: Literal["input", "layers"] = "input"
