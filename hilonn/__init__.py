@@ -25,6 +25,8 @@ _WHERE = {
     "Trainer": "hilonn.training",
     "TriangularMesh": "hilonn.mesh",
     "TwoPass": "hilonn.rules",
+    "TwoPassClassifier": "hilonn.estimators",
+    "TwoPassRegressor": "hilonn.estimators",
     "load_dataset": "hilonn.datasets",
     "report": "hilonn.reports",
     "load_experiment": "hilonn.experiment",
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from hilonn.errors import ConfigError as ConfigError
     from hilonn.errors import HilonnError as HilonnError
     from hilonn.errors import LimitError as LimitError
+    from hilonn.estimators import TwoPassClassifier as TwoPassClassifier
+    from hilonn.estimators import TwoPassRegressor as TwoPassRegressor
     from hilonn.experiment import load_experiment as load_experiment
     from hilonn.mesh import RectangularMesh as RectangularMesh
     from hilonn.mesh import SvdMesh as SvdMesh

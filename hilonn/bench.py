@@ -269,6 +269,10 @@ class Bench:
     ) -> None:
         self.close()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Itself: a bench is one thing in the world (scikit-learn copies an estimator's parameters)."""
+        return self
+
     def __repr__(self) -> str:
         return f"<Bench {self.name} ({self.backend}): {', '.join(self.devices)}>"
 

@@ -15,7 +15,16 @@ from hilonn.chips import MatrixChip
 from hilonn.datasets import Split
 from hilonn.errors import ConfigError, ResumeError
 from hilonn.network import Network
-from hilonn.passes import Keep, PairRetake, PassLog, PassRequest, PassRunner, Trace, Weights
+from hilonn.passes import (
+    Keep,
+    PairRetake,
+    PassLog,
+    PassRequest,
+    PassRunner,
+    Programmed,
+    Trace,
+    Weights,
+)
 from hilonn.rules import NoiseReading, Rule, StepResult, TrainingBatch
 from hilonn.runs import (
     Run,
@@ -104,6 +113,34 @@ class Schedule:
             raise ConfigError(f"training: patience must be at least 1, got {self.patience}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What learning may come back to: weights, the rule's state, and how the tiles were programmed."""
+
+    weights: Weights
+    rule: Snapshot
+    programmed: tuple[Programmed, ...]
+
+    def pack(self) -> Snapshot:
+        """For a checkpoint."""
+        return {
+            "weights": list(self.weights),
+            "rule": self.rule,
+            "programmed": [p.pack(w) for p, w in zip(self.programmed, self.weights, strict=True)],
+        }
+
+    @classmethod
+    def unpack(cls, saved: Snapshot | None) -> _Kept | None:
+        """The inverse of ``pack``."""
+        if saved is None:
+            return None
+        weights = _weights(saved["weights"])
+        programmed = tuple(
+            Programmed.unpack(p, w) for p, w in zip(saved["programmed"], weights, strict=True)
+        )
+        return cls(weights, saved["rule"], programmed)
+
+
 @dataclass(slots=True)
 class _State:
     """Everything that a step changes, besides runner and bench: what a checkpoint holds."""
@@ -122,11 +159,9 @@ class _State:
     best_weights: Weights = ()
     pace: float = 1.0
     good_loss: float = np.inf
-    good_weights: Weights = ()
-    good_rule: Snapshot = field(default_factory=dict)
+    good: _Kept | None = None
     first_loss: float = np.inf
-    began_weights: Weights = ()
-    began_rule: Snapshot = field(default_factory=dict)
+    began: _Kept | None = None
     noise: tuple[float, ...] = ()
     stopped: bool = False
     prepared: bool = False
@@ -161,8 +196,6 @@ class Trainer:
             rule_state,
             np.random.default_rng(order_seed),
             np.zeros(0, dtype=int),
-            began_weights=weights,
-            began_rule=rule_state,
         )
         self._origin = chip.clock.now()
         self.spread: tuple[float, ...] = ()
@@ -267,6 +300,8 @@ class Trainer:
         """Run ``split`` through the chip once with ``weights`` (default: the trainer's), each reading
         averaged as the rule averages its own."""
         self.check_data(split, "evaluation")
+        if split.targets.ndim == 2:
+            raise ConfigError("evaluation counts right labels; numbers are compared with `read`'s")
         if self.bench is not None:
             self.bench.light_on()
         started = time.perf_counter()
@@ -274,10 +309,10 @@ class Trainer:
         request = PassRequest(split.inputs, chosen, keep="output", averages=self.rule.plays)
         self.runner.begin_step()
         (trace,) = self.runner.run([request])
-        targets = one_hot(split.targets, self.network.outputs)
+        targets = self._wanted(split.targets)
         predictions = trace.output.argmax(axis=1)
         confusion = np.zeros((self.network.outputs, self.network.outputs), dtype=int)
-        np.add.at(confusion, (split.targets, predictions), 1)
+        np.add.at(confusion, (np.asarray(split.targets, dtype=int), predictions), 1)
         return Evaluation(
             accuracy=float((predictions == split.targets).mean()),
             loss=float(self.rule.loss(trace.output, targets).mean()),
@@ -322,6 +357,13 @@ class Trainer:
             )
         if len(split.targets) == 0:
             raise ConfigError(f"{what} data is empty")
+        if split.targets.ndim == 2:
+            if split.targets.shape[1] != self.network.outputs:
+                raise ConfigError(
+                    f"{what} data has {split.targets.shape[1]} targets a sample, the network has "
+                    f"{self.network.outputs} outputs"
+                )
+            return
         if int(split.targets.max()) >= self.network.outputs:
             raise ConfigError(
                 f"{what} data has a label {int(split.targets.max())}, the network has only "
@@ -386,6 +428,12 @@ class Trainer:
                 self._save(run)
                 run.event("trained", weights_sha256=self.weights_sha256)
 
+    def _wanted(self, targets: IntArray | FloatArray) -> FloatArray:
+        """(samples, outputs): labels as one-hot rows, numbers as they are."""
+        if targets.ndim == 2:
+            return np.asarray(targets, dtype=float)
+        return one_hot(np.asarray(targets, dtype=int), self.network.outputs)
+
     def _look(self) -> None:
         """Glance at the bench: at the same steps in every run, since a plant moves when it is asked."""
         if self.bench is not None:
@@ -404,17 +452,19 @@ class Trainer:
         state = self._state
         if state.step == 0:
             self._look()
+            if state.began is None:
+                state.began = self._kept()
             state.permutation = state.order.permutation(len(train.targets))
             self._measure_noise(train, state.permutation[: max(schedule.batch, NOISE_SAMPLES)])
         total = schedule.epochs * steps
         while state.step < steps:
             first = state.step * schedule.batch
             chosen = state.permutation[first : first + schedule.batch]
-            labels = train.targets[chosen]
+            targets = self._wanted(train.targets[chosen])
             yield TrainingBatch(
                 train.inputs[chosen],
-                one_hot(labels, self.network.outputs),
-                labels,
+                targets,
+                targets.argmax(axis=1),
                 progress=(state.epoch * steps + state.step) / total,
                 pace=state.pace,
                 noise=state.noise,
@@ -438,7 +488,7 @@ class Trainer:
         )
         self.spread = tuple(float(a.std()) for a in first.after)
         if state.epoch == 0 and self.rule is self._asked:
-            targets = one_hot(train.targets[chosen], self.network.outputs)
+            targets = self._wanted(train.targets[chosen])
             self.rule = self.rule.settled(
                 NoiseReading(inputs, first.after, state.noise, targets, state.weights, state.rule)
             )
@@ -538,14 +588,18 @@ class Trainer:
         state = self._state
         if loss <= state.good_loss + WORSE * state.first_loss:
             if loss <= state.good_loss:
-                state.good_loss = loss
-                state.good_weights, state.good_rule = state.began_weights, state.began_rule
-            state.began_weights, state.began_rule = state.weights, state.rule
+                state.good_loss, state.good = loss, state.began
+            state.began = self._kept()
             return False
+        assert state.good is not None  # the first epoch's loss is always good
         state.pace *= SLOWER
-        state.weights, state.rule = state.good_weights, state.good_rule
-        state.began_weights, state.began_rule = state.weights, state.rule
+        state.weights, state.rule = state.good.weights, self.rule.at_rest(state.good.rule)
+        self.runner.program(state.good.programmed)
+        state.began = state.good
         return True
+
+    def _kept(self) -> _Kept:
+        return _Kept(self._state.weights, self._state.rule, self.runner.programmed())
 
     def _report(self, kind: str, schedule: Schedule, steps: int, metrics: dict[str, float]) -> None:
         if self._on_progress is None:
@@ -605,10 +659,10 @@ class Trainer:
             "metrics": state.metrics,
             "status": state.status,
             "best_weights": list(state.best_weights),
-            "good_weights": list(state.good_weights),
-            "good_rule": state.good_rule,
-            "began_weights": list(state.began_weights),
-            "began_rule": state.began_rule,
+            "good": None if state.good is None else state.good.pack(),
+            "began": None
+            if state.began is None or state.began is state.good
+            else state.began.pack(),
             "noise": list(state.noise),
             "settled": self.rule.model_dump() if self.rule is not self._asked else None,
             "origin": self._origin,
@@ -632,11 +686,9 @@ class Trainer:
             restore_generator(snapshot["order"]),
             np.asarray(snapshot["permutation"], dtype=int),
             best_weights=_weights(snapshot["best_weights"]),
-            good_weights=_weights(snapshot["good_weights"]),
-            began_weights=_weights(snapshot["began_weights"]),
+            good=_Kept.unpack(snapshot["good"]),
+            began=_Kept.unpack(snapshot["began"] or snapshot["good"]),
             noise=tuple(snapshot["noise"]),
-            good_rule=snapshot["good_rule"],
-            began_rule=snapshot["began_rule"],
             metrics=dict(snapshot["metrics"]),
             status=dict(snapshot["status"]),
             **snapshot["progress"],

@@ -13,10 +13,11 @@ from hilonn.typing import FloatArray, IntArray
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """``inputs`` (samples, features) float64, ``targets`` (samples,) labels from 0."""
+    """``inputs`` (samples, features) float64, ``targets`` (samples,) labels from 0, or (samples,
+    outputs) numbers to be learned as they are."""
 
     inputs: FloatArray
-    targets: IntArray
+    targets: IntArray | FloatArray
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.targets):

@@ -4,7 +4,7 @@ from hilonn.passes.log import PassLog
 from hilonn.passes.placement import Placement
 from hilonn.passes.plan import PassPlan, PlannedPass, plan
 from hilonn.passes.request import Keep, PassRequest, Trace, Weights
-from hilonn.passes.runner import PairRetake, PassRunner, RunnerStatistics
+from hilonn.passes.runner import PairRetake, PassRunner, Programmed, RunnerStatistics
 
 __all__ = [
     "Keep",
@@ -15,6 +15,7 @@ __all__ = [
     "PassRunner",
     "Placement",
     "PlannedPass",
+    "Programmed",
     "RunnerStatistics",
     "Trace",
     "Weights",

@@ -54,6 +54,29 @@ class RunnerStatistics:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Programmed:
+    """How a layer's tiles were programmed for ``weights``. A matrix can be had by many phases, and what a
+    chip has wrong differs from one to the next: to come back to weights that worked is to come
+    back to these. ``weights`` None: other ones than the network's."""
+
+    weights: FloatArray | None
+    settings: tuple[Settings, ...]
+
+    def pack(self, current: FloatArray) -> Snapshot:
+        """For a checkpoint in which the layer's weights are ``current``."""
+        return {
+            "current": self.weights is current,
+            "settings": [s.pack() for s in self.settings],
+        }
+
+    @classmethod
+    def unpack(cls, saved: Snapshot, current: FloatArray) -> Programmed:
+        """The inverse of ``pack``."""
+        settings = tuple(Settings.unpack(s) for s in saved["settings"])
+        return cls(current if saved["current"] else None, settings)
+
+
 @dataclass
 class _Tiles:
     """What is known of one layer's tiles between passes."""
@@ -64,6 +87,7 @@ class _Tiles:
     gain: float = 0.0
 
     def all(self) -> list[Settings]:
+        """Settings of every tile."""
         return self.settings if isinstance(self.settings, list) else self.settings.all()
 
 
@@ -110,6 +134,15 @@ class PassRunner:
             followed.append(tiles.weights)
         self.statistics.compile_seconds += time.perf_counter() - started
         return tuple(followed)
+
+    def programmed(self) -> tuple[Programmed, ...]:
+        """How every layer is programmed now."""
+        return tuple(Programmed(t.weights, tuple(t.all())) for t in self._tiles)
+
+    def program(self, programmed: Sequence[Programmed]) -> None:
+        """Go back to ``programmed``; the next pass writes it."""
+        for tiles, saved in zip(self._tiles, programmed, strict=True):
+            tiles.weights, tiles.settings = saved.weights, list(saved.settings)
 
     def refresh(self) -> None:
         """Choose gains and ranges anew at the next passes (weights have moved since the last)."""

@@ -53,6 +53,10 @@ class GradientRule(RuleModel):
             ]
         }
 
+    def at_rest(self, state: Snapshot) -> Snapshot:
+        """Velocities of zero: with a lowered rate nothing would stop the old ones."""
+        return {**state, "velocity": [np.zeros_like(v) for v in state["velocity"]]}
+
     def loss(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
         return sample_loss(self.output, outputs, targets, self.error_limit or None)
 

@@ -94,6 +94,10 @@ class Rule(Protocol):
         self, network: Network, weights: Weights, state: Snapshot, batch: TrainingBatch
     ) -> StepGenerator: ...
 
+    def at_rest(self, state: Snapshot) -> Snapshot:
+        """``state`` with nothing in motion: what an epoch that was taken back begins again with."""
+        ...
+
     def loss(self, outputs: FloatArray, targets: FloatArray) -> FloatArray:
         """Loss a sample, (samples,)."""
         ...
@@ -114,6 +118,9 @@ class RuleModel(BaseModel):
     @property
     def plays(self) -> int:
         return 1 if self.averages == "auto" else self.averages
+
+    def at_rest(self, state: Snapshot) -> Snapshot:
+        return state
 
     def settled(self, reading: NoiseReading) -> Self:
         if self.averages != "auto":

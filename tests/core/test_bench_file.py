@@ -153,7 +153,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         Bench.open("simulatd")
 
 
-@pytest.mark.parametrize("source", ["twin:runs/a", "replay:runs/a"])
+@pytest.mark.parametrize("source", ["twin:runs/a"])
 def test_what_this_version_lacks_is_refused_by_name(source: str) -> None:
     with pytest.raises(ConfigError, match=rf"^{source}: .*not in this version"):
         Bench.open(source)
