@@ -10,6 +10,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from hilonn.workflow import RunOptions, ask_heaters, one_blas_thread, open_bench
 
 WARM_UP = 12
 """Steps before the clock counts: kernels are compiled, gains and ranges found."""
+REHEARSED_EPOCHS = 10_000
 FEWEST, MOST = 12, 200
 """Steps that are timed."""
 LATER = 0.2
@@ -130,29 +132,32 @@ def _rehearse(
         ask_heaters(trainer, bench, run)
         tested.append(meter.now() - before)
 
-    run = trainer.fit(
-        _first(train, 0, WARM_UP * batch),
-        epochs=1,
-        batch=batch,
-        out=folder / "run",
-        prepare=prepare,
-    )
-    assert run is not None
-    typical = float(np.median([c.wall_seconds for c in meter.steps[1:]]))
-    count = int(np.clip(math.ceil(seconds / max(typical, 1e-6)), FEWEST, MOST))
-    meter.steps.clear()
-    meter.metrics.clear()
-    retakes = trainer.runner.statistics.pair_retakes
-    settled = _settling(trainer)
-    meter.mark()
-    trainer.fit(_first(train, WARM_UP * batch, count * batch), epochs=2, batch=batch)
+    def rehearse(steps: int) -> None:
+        meter.steps.clear()
+        meter.metrics.clear()
+        meter.left = steps
+        with suppress(_Enough):
+            trainer.fit(train, epochs=REHEARSED_EPOCHS, batch=batch)
+
+    out = folder / "run"
+    meter.left = WARM_UP
+    with suppress(_Enough):
+        trainer.fit(train, epochs=REHEARSED_EPOCHS, batch=batch, out=out, prepare=prepare)
+    run = Run.open(out)
+    rehearse(FEWEST)
+    typical = float(np.median([c.wall_seconds for c in meter.steps]))
+    retakes, settled = trainer.runner.statistics.pair_retakes, _settling(trainer)
+    rehearse(int(np.clip(math.ceil(seconds / max(typical, 1e-6)), FEWEST, MOST)))
+    count = len(meter.steps)
     settling = (_settling(trainer) - settled) / max(sum(c.chip_seconds for c in meter.steps), 1e-30)
     retaken = (trainer.runner.statistics.pair_retakes - retakes) / count
-    # The first step of an epoch measures the noise and finds gains and ranges again.
-    first, *others = meter.steps
-    step = _sum(others) * (1.0 / len(others))
+    step = _sum(meter.steps) * (1.0 / count)
+    before = meter.now()
+    trainer.runner.refresh()
+    trainer.begin_epoch(train, batch)
+    beginning = meter.now() - before
     short = len(train.targets) % batch
-    epoch = step * (steps - 1 + (short / batch if short else 1)) + first - step
+    epoch = step * (steps - 1 + (short / batch if short else 1)) + beginning
     saving = _checkpoint(run, trainer)
     epoch += saving * (1 + epoch.wall_seconds / section.checkpoint_seconds)
     validations = section.epochs // section.evaluate_every + bool(
@@ -274,12 +279,6 @@ def _checkpoint(run: Run, trainer: Trainer) -> Cost:
         return Cost(wall_seconds=time.perf_counter() - before)
 
 
-def _first(split: Split, start: int, count: int) -> Split:
-    """``count`` samples from ``start`` on, beginning again at the end."""
-    chosen = np.arange(start, start + count) % len(split.targets)
-    return Split(split.inputs[chosen], split.targets[chosen])
-
-
 def _sum(costs: list[Cost]) -> Cost:
     total = Cost()
     for cost in costs:
@@ -292,10 +291,15 @@ def _mean_metrics(metrics: list[dict[str, float]], prefix: str) -> tuple[float, 
     return tuple(float(np.mean([m[name] for m in metrics if name in m])) for name in names)
 
 
+class _Enough(Exception):
+    """The rehearsal has seen enough steps."""
+
+
 class _Meter:
     """Takes the cost of every step from the trainer's progress."""
 
     trainer: Trainer
+    left: int = 0
 
     def __init__(self, on_progress: Callable[[Progress], None] | None) -> None:
         self.steps: list[Cost] = []
@@ -310,16 +314,17 @@ class _Meter:
             time.perf_counter(),
         )
 
-    def mark(self) -> None:
-        """The next step's cost counts from here."""
-        self._last = self.now()
-
     def note(self, progress: Progress) -> None:
-        if progress.kind == "step":
-            now = self.now()
-            if self._last is not None:
-                self.steps.append(now - self._last)
-            self.metrics.append(progress.metrics)
-            self._last = now
         if self._on_progress is not None:
             self._on_progress(progress)
+        if progress.kind != "step":
+            return
+        now = self.now()
+        if self._last is not None and progress.step > 1:  # the first one has the epoch's beginning
+            self.steps.append(now - self._last)
+        self.metrics.append(progress.metrics)
+        self._last = now
+        self.left -= 1
+        if self.left <= 0:
+            self._last = None
+            raise _Enough

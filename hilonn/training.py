@@ -448,14 +448,20 @@ class Trainer:
         for name, chip in self.bench.chips.items():
             chip.records.save(folder / f"{name}.json")
 
+    def begin_epoch(self, train: Split, batch: int) -> None:
+        """What every epoch begins with: a glance at the bench, a new order, the noise measured; before
+        the first one, what the rule leaves to the noise is settled. ``fit`` does it by itself."""
+        state = self._state
+        self._look()
+        if state.began is None:
+            state.began = self._kept()
+        state.permutation = state.order.permutation(len(train.targets))
+        self._measure_noise(train, state.permutation[: max(batch, NOISE_SAMPLES)])
+
     def _batches(self, train: Split, schedule: Schedule, steps: int) -> Iterator[TrainingBatch]:
         state = self._state
         if state.step == 0:
-            self._look()
-            if state.began is None:
-                state.began = self._kept()
-            state.permutation = state.order.permutation(len(train.targets))
-            self._measure_noise(train, state.permutation[: max(schedule.batch, NOISE_SAMPLES)])
+            self.begin_epoch(train, schedule.batch)
         total = schedule.epochs * steps
         while state.step < steps:
             first = state.step * schedule.batch

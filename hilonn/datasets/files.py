@@ -129,7 +129,7 @@ def split_dataset(name: str, inputs: FloatArray, labels: IntArray, seed: int = 0
     from sklearn.model_selection import train_test_split
 
     whole = check_split(name, "whole", inputs, labels)
-    inputs, labels = whole.inputs, whole.targets
+    inputs, labels = whole.inputs, np.asarray(whole.targets, dtype=int)
     try:
         train, rest = train_test_split(
             np.arange(len(labels)), test_size=0.4, random_state=seed, stratify=labels

@@ -87,7 +87,7 @@ def _digits(parity: bool, seed: int) -> Dataset:
     if not parity:
         return dataset
     parts = (dataset.train, dataset.validation, dataset.test)
-    train, validation, test = ((s.inputs, s.targets % 2) for s in parts)
+    train, validation, test = ((s.inputs, np.asarray(s.targets, dtype=int) % 2) for s in parts)
     return make_dataset("digits_parity", (train, validation, test))
 
 
