@@ -39,7 +39,7 @@ def studies(seeds: list[int], few: list[int]) -> dict[str, dict[str, list[Job]]]
             f"{100 * n:g} %": [job(s, n, DEFAULTS) for s in seeds] for n in LEVELS
         },
         "detector noise, one reading, F = 2": {
-            f"{100 * n:g} %": [job(s, n, FIXED) for s in seeds] for n in LEVELS
+            f"{100 * n:g} %": [job(s, n, FIXED) for s in few] for n in LEVELS
         },
         "feedback scale at 2 %": {
             f"{f:g}": [job(s, 0.02, FIXED | {"feedback_scale": f}) for s in few]
