@@ -33,6 +33,9 @@ class TwoPass(GradientRule):
     ``hidden_rate`` alone is the hidden layers' rate (physics rule 7).
     ``presynaptic``: the factor X_{l-1} of an update is the first or the second trip's.
     ``error_enters``: at the network's input, or at every hidden layer's own input (F_l each).
+    ``feedback``: F stays as it was drawn, or is the transpose of the layers that it leads around, (W_L ...
+    W_l)^T, at a random one's size: the weights are known, so nothing has to be measured for it
+    (weight mirroring, Akrout et al. 2019; for PEPITA Srinivasan et al. 2023).
     ``order``: AB, or ABBA, which cancels a drift linear in time at twice the passes.
     ``update``: "together" after both trips, or "time_local": the part that trip A knows right
     after it, the part that trip B knows after that (trip B then meets changed weights).
@@ -49,6 +52,7 @@ class TwoPass(GradientRule):
     normalise: bool = True
     presynaptic: Literal["first", "second"] = "first"
     error_enters: Literal["input", "layers"] = "input"
+    feedback: Literal["random", "mirrored"] = "random"
     order: Literal["AB", "ABBA"] = "AB"
     update: Literal["together", "time_local"] = "together"
 
@@ -70,7 +74,8 @@ class TwoPass(GradientRule):
             )
         fields = reading.inputs @ reading.weights[0].T
         error = self.error(reading.after[-1], reading.targets)
-        moved = (error @ reading.state["feedback"][0].T) @ reading.weights[0].T
+        feedback = self._feedback(reading.weights, reading.state)
+        moved = (error @ feedback[0].T) @ reading.weights[0].T
         share = _rms(moved) / max(_rms(fields), 1e-30)
         noise = (
             np.sqrt(2.0 / rule.plays) * reading.noise[0] / max(float(reading.after[0].std()), 1e-30)
@@ -88,12 +93,25 @@ class TwoPass(GradientRule):
             feedback.append(rng.uniform(-bound, bound, (layer.inputs, network.outputs)))
         return super().initial_state(network, rng) | {"feedback": feedback}
 
+    def _feedback(self, weights: Weights, state: Snapshot) -> list[FloatArray]:
+        """F (a layer's inputs, network outputs) of scale 1, one an entry of the error."""
+        drawn: list[FloatArray] = state["feedback"]
+        if self.feedback == "random":
+            return drawn
+        around = np.eye(len(weights[-1]))
+        mirrored = []
+        for w in reversed(weights):
+            around = around @ w
+            size = np.sqrt(2.0 / w.shape[1]) / max(_rms(around), 1e-30)  # a drawn one's rms
+            mirrored.append(size * around.T)
+        return mirrored[::-1][: len(drawn)]
+
     def step(
         self, network: Network, weights: Weights, state: Snapshot, batch: TrainingBatch
     ) -> StepGenerator:
         """One update; the last layer is not run in trip B, which learns nothing from it."""
         x = np.asarray(batch.inputs, dtype=float)
-        feedback = [self.scale * f for f in state["feedback"]]
+        feedback = [self.scale * f for f in self._feedback(weights, state)]
         (first,) = yield [PassRequest(x, weights, averages=self.plays, pair=0)]
         clean = [x, *first.after]
         error = self.error(first.output, batch.targets)

@@ -19,6 +19,9 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     },
     # Srinivasan et al., arXiv:2302.05440: the error enters every layer's own input.
     "two_pass_layers": {"error_enters": "layers"},
+    # Akrout et al. 2019 for feedback alignment; the weights are known here, and need no measuring.
+    "two_pass_mirrored": {"feedback": "mirrored"},
+    "two_pass_layers_mirrored": {"error_enters": "layers", "feedback": "mirrored"},
     # The same: each trip's own part is learned right after it.
     "two_pass_time_local": {"update": "time_local"},
     "two_pass_second": {"presynaptic": "second"},

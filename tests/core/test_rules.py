@@ -375,3 +375,36 @@ def test_two_pass_tells_the_signal_to_noise_of_the_difference(batch: TrainingBat
     difference = result.metrics["difference_0"] * np.sqrt((x1**2).mean())
     expected = np.sqrt(max(difference**2 - 2e-6, 0.0) / 2e-6)
     assert result.metrics["snr_0"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("entries", ["input", "layers"])
+def test_mirrored_feedback_is_the_transpose_of_what_it_leads_around(
+    batch: TrainingBatch, entries: str
+) -> None:
+    rule = TwoPass(
+        error_enters=entries, feedback="mirrored", feedback_scale=0.5, averages=1, **UNLIMITED
+    )
+    weights, state = start(rule)
+    _, asked = run_step(rule, NETWORK, state, weights, batch)
+    (first,) = asked[0]
+    trip = ideal_trip(NETWORK, first)
+    error = trip.output - batch.targets
+    entering = [batch.inputs, *trip.after]
+    around = [weights[2] @ weights[1] @ weights[0], weights[2] @ weights[1]]
+    for layer, request in enumerate(asked[1]):
+        wanted = around[layer].T
+        wanted = wanted * np.sqrt(2.0 / len(wanted)) / np.sqrt((wanted**2).mean())
+        np.testing.assert_allclose(
+            request.inputs, entering[layer] - 0.5 * error @ wanted.T, rtol=1e-5, atol=1e-7
+        )
+    assert len(asked[1]) == (1 if entries == "input" else 2)
+
+
+def test_at_rest_nothing_is_in_motion(batch: TrainingBatch) -> None:
+    rule = TwoPass(feedback_scale=1.0, averages=1)
+    weights, state = start(rule)
+    result, _ = run_step(rule, NETWORK, state, weights, batch)
+    assert any(np.abs(v).max() > 0 for v in result.state["velocity"])
+    rested = rule.at_rest(result.state)
+    assert all(not v.any() for v in rested["velocity"])
+    assert rested["feedback"] is result.state["feedback"]
