@@ -25,7 +25,7 @@ RULES: dict[str, dict[str, Any]] = {
     "physics_aware": {"name": "physics_aware", "averages": 4},
     "backprop, deployed": {"name": "backprop", "averages": 4},
 }
-RATES = [(0.2, 0.25), (0.2, 0.08), (0.1, 0.03)]
+RATES = [(0.05, 0.05), (0.1, 0.1)]
 """(rate, hidden_rate) that each rule is tried at; the best mean counts, and all are shown."""
 
 
@@ -34,6 +34,7 @@ def job(seed: int, rule: dict[str, Any], rates: tuple[float, float]) -> Job:
         "bench": "simulated",
         "rule": rule | {"rate": rates[0], "hidden_rate": rates[1]},
         "hidden": [64, 64, 64],
+        "gain": 1.2,
         "epochs": 15,
         "batch": 32,
         "seed": seed,

@@ -15,7 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 Job = dict[str, Any]
 """``bench`` (a built-in name), ``plant`` (keys of its [connections.plant]), ``chip`` (keys of its
-[chips.*]), ``rule`` (a [rule] section), ``hidden`` widths, ``epochs``, ``batch``, ``seed``."""
+[chips.*]), ``rule`` (a [rule] section), ``hidden`` widths, ``gain`` that their weights begin with, ``epochs``, ``batch``, ``seed``."""
 
 
 def bench_text(job: Job) -> str:
@@ -51,7 +51,9 @@ def run(job: Job) -> dict[str, Any]:
     data = load_dataset("digits").centred()
     widths = [data.train.inputs.shape[1], *job["hidden"], data.classes]
     layers = [
-        Dense(a, b, "saturating_square" if index < len(widths) - 2 else "linear")
+        Dense(a, b, "saturating_square", initial_gain=job.get("gain"))
+        if index < len(widths) - 2
+        else Dense(a, b)
         for index, (a, b) in enumerate(pairwise(widths))
     ]
     epochs: list[dict[str, float]] = []

@@ -49,6 +49,7 @@ class DenseSection(_Section):
     inputs: Annotated[int, Field(ge=1)] | None = None
     activation: ActivationName = "linear"
     readout: Literal["auto", "power", "homodyne", "balanced"] = "auto"
+    initial_gain: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
 
 
 class TrainingSection(_Section):
@@ -117,7 +118,15 @@ class Experiment:
                     + ("the data has" if index == 0 else "the layer before has")
                     + f" {width}; leave it out or correct it"
                 )
-            layers.append(Dense(width, section.outputs, section.activation, section.readout))
+            layers.append(
+                Dense(
+                    width,
+                    section.outputs,
+                    section.activation,
+                    section.readout,
+                    section.initial_gain,
+                )
+            )
             width = section.outputs
         if width < dataset.classes:
             raise ConfigError(
