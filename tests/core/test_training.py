@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tomli_w
 
 from hilonn import registry
 from hilonn.bench import Bench
@@ -14,7 +16,7 @@ from hilonn.errors import ConfigError, LimitError
 from hilonn.network import Dense, Network
 from hilonn.rules import Backprop, TwoPass
 from hilonn.runs import Run, checkpoint
-from hilonn.training import Trainer
+from hilonn.training import Progress, Schedule, Trainer
 
 NETWORK = Network(Dense(2, 8, "saturating_square"), Dense(8, 2))
 RULE = TwoPass(feedback_scale=1.0, rate=0.02, hidden_rate=0.2)
@@ -149,3 +151,69 @@ def test_every_pass_can_be_kept(tmp_path: Path) -> None:
     assert len(passes) == trainer.runner.statistics.passes + sum(p["saturated"] for p in passes)
     assert len(passes) >= 54
     assert run.array("pass_values").size == sum(int(np.prod(p["shape"])) for p in passes)
+
+
+HASTY = TwoPass(feedback_scale=1.0, rate=0.8, hidden_rate=0.5, averages=1)
+
+
+def blobs() -> Split:
+    """Three clouds, and an input that is always lit: steep enough for a hasty rule to fall over."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(scale=0.25, size=(3, 2))
+    labels = np.arange(300) % 3
+    points = centres[labels] + 0.08 * rng.normal(size=(300, 2))
+    return Split(np.hstack([points - points.mean(axis=0), np.full((300, 1), 0.5)]), labels)
+
+
+@pytest.mark.parametrize("programming", ["decompose", "descend"])
+def test_what_goes_wrong_is_taken_back_and_goes_on_exactly(
+    tmp_path: Path, programming: str
+) -> None:
+    network = Network(Dense(3, 16, "saturating_square"), Dense(16, 3))
+    bench_file = tomllib.loads(registry.load("hilonn.benches", "simulated")())
+    for section in bench_file["chips"].values():
+        section["programming"] = programming
+    path = tmp_path / "bench.toml"
+    path.write_text(tomli_w.dumps(bench_file))
+    settings = {"epochs": 12, "batch": 20}
+
+    class Cut(Exception):
+        pass
+
+    def train(out: Path, cut: tuple[int, int] | None) -> tuple[str, list[dict[str, float]]]:
+        def note(progress: Progress) -> None:
+            if (progress.epoch, progress.step) == cut and progress.kind == "step":
+                raise Cut
+
+        with Bench.open(path, seed=1) as bench:
+            trainer = Trainer(bench.chip(), network, HASTY, seed=1, on_progress=note)
+            trainer.fit(blobs(), out=out, checkpoint_seconds=1e-6, **settings)  # type: ignore[arg-type]
+        epochs = [e for e in Run.open(out).events() if e["kind"] == "epoch"]
+        return trainer.weights_sha256, epochs
+
+    whole, epochs = train(tmp_path / "whole", None)
+    wrong = [e["epoch"] for e in epochs if e.get("taken_back")]
+    assert wrong, [e["loss"] for e in epochs]
+    assert epochs[-1]["loss"] < epochs[0]["loss"]
+    with pytest.raises(Cut):
+        train(tmp_path / "cut", (wrong[0], 2))  # in the middle of the epoch after the first
+    with Bench.open(path, seed=1) as bench, Run.open(tmp_path / "cut", write=True) as run:
+        trainer = Trainer(bench.chip(), network, HASTY, seed=1)
+        trainer.resume(run, blobs(), validation=None, schedule=Schedule(12, 20))
+    assert trainer.weights_sha256 == whole
+
+
+def test_numbers_are_learned_as_they_are() -> None:
+    rng = np.random.default_rng(0)
+    x = np.hstack([rng.uniform(-0.5, 0.5, (300, 2)), np.full((300, 1), 0.5)])
+    wanted = np.stack([x[:, 0] + x[:, 1], x[:, 0] * x[:, 1] * 2.0], axis=1)
+    network = Network(Dense(3, 16, "saturating_square"), Dense(16, 2))
+    with Bench.open("simulated", seed=0) as bench:
+        trainer = Trainer(bench.chip(), network, TwoPass(), seed=0)
+        trainer.fit(Split(x, wanted), epochs=15, batch=20)
+        read = trainer.read(x).output
+        with pytest.raises(ConfigError, match="right labels"):
+            trainer.evaluate(Split(x, wanted))
+        with pytest.raises(ConfigError, match="3 targets a sample"):
+            trainer.fit(Split(x, np.zeros((300, 3))), epochs=1)
+    assert np.mean((read - wanted) ** 2) < 0.3 * np.mean((wanted - wanted.mean(axis=0)) ** 2)
