@@ -8,7 +8,7 @@ give the same number, since every function here with ``of_power`` is even in z).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,15 @@ class Activation:
     slope: Callable[[FloatArray], FloatArray]
     of_power: Callable[[FloatArray], FloatArray] | None
     initial_gain: float
+
+    def lowered(self, by: float) -> Activation:
+        """The same less a constant."""
+        field, power = self.of_field, self.of_power
+        return replace(
+            self,
+            of_field=lambda z: field(z) - by,
+            of_power=None if power is None else lambda p: power(p) - by,
+        )
 
 
 def _saturating(power: FloatArray) -> FloatArray:

@@ -50,6 +50,7 @@ class DenseSection(_Section):
     activation: ActivationName = "linear"
     readout: Literal["auto", "power", "homodyne", "balanced"] = "auto"
     initial_gain: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
+    offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
 
 
 class TrainingSection(_Section):
@@ -125,6 +126,7 @@ class Experiment:
                     section.activation,
                     section.readout,
                     section.initial_gain,
+                    section.offset,
                 )
             )
             width = section.outputs

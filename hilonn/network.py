@@ -23,7 +23,9 @@ class Dense:
     it. ``readout`` "auto" lets the photodetector square where the layer fits the chip and its
     activation is a function of power, and measures the signed field otherwise. ``initial_gain`` scales
     the weights that learning begins with, None: by what the activation wants. Square laws begin
-    small, and behind one another they vanish: hidden layers of deep networks want 1.5 to 2.
+    small, and behind one another they vanish: hidden layers of deep networks want 1 to 2. ``offset`` is
+    subtracted from the activation: what all units of a wide layer have in common would meet the next
+    layer's programming errors, and come out as an offset of every class.
     """
 
     inputs: int
@@ -31,6 +33,7 @@ class Dense:
     activation: str = "linear"
     readout: Literal["auto", "power", "homodyne", "balanced"] = "auto"
     initial_gain: float | None = None
+    offset: float = 0.0
 
     def __post_init__(self) -> None:
         if self.inputs < 1 or self.outputs < 1:
@@ -40,10 +43,13 @@ class Dense:
         activation(self.activation)
         if self.initial_gain is not None and not 0.0 < self.initial_gain < np.inf:
             raise ConfigError(f"initial_gain must be above 0, got {self.initial_gain}")
+        if not np.isfinite(self.offset):
+            raise ConfigError(f"offset must be a finite number, got {self.offset}")
 
     @property
     def function(self) -> Activation:
-        return activation(self.activation)
+        found = activation(self.activation)
+        return found if self.offset == 0.0 else found.lowered(self.offset)
 
     def initial_weights(self, rng: np.random.Generator) -> FloatArray:
         """(outputs, inputs) float32, uniform in +-gain sqrt(6 / inputs) (He et al. 2015)."""
