@@ -25,7 +25,7 @@ RULES: dict[str, dict[str, Any]] = {
     "physics_aware": {"name": "physics_aware", "averages": 4},
     "backprop, deployed": {"name": "backprop", "averages": 4},
 }
-RATES = [(0.05, 0.05), (0.1, 0.1)]
+RATES = [(0.05, 0.05)]
 """(rate, hidden_rate) that each rule is tried at; the best mean counts, and all are shown."""
 
 

@@ -16,10 +16,16 @@ import numpy as np
 from benchmarks.study import Job, run_all
 
 ROOT = Path(__file__).parents[1]
-ERRORS = [0.010, 0.020, 0.050, 0.100, 0.150, 0.200, 0.300, 0.400]
-LOOP = {"name": "two_pass", "feedback_scale": 1.5, "rate": 0.2, "hidden_rate": 0.25}
-SILICO = {"name": "backprop", "rate": 0.2, "hidden_rate": 0.5}
-AWARE = {"name": "physics_aware", "rate": 0.2, "hidden_rate": 0.5}
+ERRORS = [0.010, 0.050, 0.100, 0.200, 0.400]
+LOOP = {
+    "name": "two_pass",
+    "averages": 4,
+    "feedback_scale": 1.5,
+    "rate": 0.2,
+    "hidden_rate": 0.25,
+}
+SILICO = {"name": "backprop", "averages": 4, "rate": 0.2, "hidden_rate": 0.5}
+AWARE = {"name": "physics_aware", "averages": 4, "rate": 0.2, "hidden_rate": 0.5}
 WAYS: dict[str, tuple[dict[str, Any], str]] = {
     "back-propagation, deployed": (SILICO, "auto"),
     "two-pass, phases by decomposition": (LOOP, "decompose"),
@@ -35,7 +41,7 @@ def job(seed: int, error: float, rule: dict[str, Any], programming: str) -> Job:
         "chip": {"programming": programming},
         "rule": rule,
         "hidden": [128],
-        "epochs": 20,
+        "epochs": 15,
         "batch": 32,
         "seed": seed,
     }

@@ -20,9 +20,10 @@ from hilonn.rules.gradient_rule import GradientRule, Positive
 from hilonn.rules.rule import NoiseReading, StepGenerator, TrainingBatch
 from hilonn.typing import FloatArray, Snapshot
 
-AUDIBLE = 30.0
-LEAST_SHARE, MOST_SHARE = 0.5, 3.0
-"""Of rms(W_1 F e) over rms(z) with the error that learning begins with; it ends at a fifth of it."""
+AUDIBLE = 15.0
+LEAST_SHARE, MOST_SHARE = 0.5, 1.2
+"""Of rms(W_1 F e) over rms(z) with the error that learning begins with; it ends at a fifth of it. Larger
+ones are no longer linear in F, and cost more than the noise that they hide (docs/explanation/noise.md)."""
 
 
 class TwoPass(GradientRule):
