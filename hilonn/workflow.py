@@ -225,6 +225,7 @@ def ask_heaters(trainer: Trainer, bench: Bench, run: Run) -> None:
         silent=tested.silent.tolist(),
         masked=np.flatnonzero(~chip.usable).tolist(),
         passes=tested.passes,
+        layout=chip.layout.tolist(),
     )
 
 

@@ -103,10 +103,10 @@ def _drives(story: Story) -> str:
 
 
 def _responses(story: Story) -> str:
-    if story.heaters is None or story.chip_state is None:
+    if story.heaters is None:
         return ""
     return drawings.heater_map(
-        np.array(story.chip_state["layout"]),
+        np.array(story.heaters["layout"]),
         np.log10(np.maximum(np.array(story.heaters["response"]), 0.1)),
         story.heaters["silent"],
         story.heaters.get("masked", []),
@@ -142,11 +142,26 @@ def _facts(story: Story) -> list[tuple[str, str]]:
         ),
         ("chip time", f"{known.get('chip_seconds', 0.0):.1f} s"),
         ("wall time", f"{known.get('wall_seconds', 0.0):.1f} s"),
+        *_climate(story),
         ("hilonn", str(header["hilonn"])),
     ]
     if "weights_sha256" in result:
         facts.append(("weights", f"sha256 {result['weights_sha256'][:16]}"))
     return facts
+
+
+def _climate(story: Story) -> list[tuple[str, str]]:
+    """Temperature and heater power from epoch to epoch, where they were read."""
+    found = []
+    for key, name, unit in (
+        ("temperature", "temperature", "degC"),
+        ("heater_power", "heaters' power", "W"),
+    ):
+        values = [v for v in story.column(key) if np.isfinite(v)]
+        if values:
+            low, high = min(values), max(values)
+            found.append((name, f"{low:.4g} to {high:.4g} {unit}, read once an epoch or more"))
+    return found
 
 
 def _age(story: Story) -> str:

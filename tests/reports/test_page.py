@@ -83,11 +83,13 @@ def test_an_unfinished_run_and_one_of_another_rule_have_a_page(runs: Path, tmp_p
     shutil.copytree(runs / "whole", copy)
     (copy / "result.json").unlink()
     lines = (copy / "events.jsonl").read_bytes().splitlines(keepends=True)
-    kept = [line for line in lines if b'"epoch"' in line][:1]
+    kept = [line for line in lines if b'"heaters"' in line or b'"epoch"' in line][:2]
     (copy / "events.jsonl").write_bytes(b"".join(kept) + b'{"kind": "epoch", "torn')
     path = report(copy)
     assert path == copy / "report.html"
-    assert "The run has not ended: 1 epochs are there." in path.read_text("utf-8")
+    text = path.read_text("utf-8")
+    assert "The run has not ended: 1 epochs are there." in text
+    assert "Every heater in its place" in text
 
 
 def test_a_run_that_has_only_begun_has_a_page(runs: Path, tmp_path: Path) -> None:
