@@ -14,28 +14,9 @@ from typing import Any
 import pytest
 
 from hilonn.experiment import builtin_experiments, load_experiment
+from tests.cli.experiments import short
 
-EXPERIMENT = """
-[data]
-name = "xor"
-
-[[layers]]
-outputs = 8
-activation = "saturating_square"
-
-[[layers]]
-outputs = 2
-
-[rule]
-name = "two_pass"
-feedback_scale = 1.0
-rate = 0.02
-hidden_rate = 0.2
-
-[training]
-epochs = 4
-batch = 20
-"""
+EXPERIMENT = short()
 
 
 def hilonn(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -12,34 +12,13 @@ from hilonn.comparison import compare, experiment_with
 from hilonn.errors import ConfigError
 from hilonn.experiment import Experiment, parse_experiment
 from hilonn.workflow import RunOptions
+from tests.cli.experiments import RULE, short
 from tests.cli.test_commands import hilonn, result_of
 
-EXPERIMENT = """
-[data]
-name = "xor"
-
-[[layers]]
-outputs = 8
-activation = "saturating_square"
-readout = "homodyne"
-
-[[layers]]
-outputs = 2
-
-[rule]
-name = "two_pass"
-feedback_scale = 1.0
-rate = 0.02
-hidden_rate = 0.2
-averages = 2
-
-[training]
-epochs = 2
-batch = 20
-
-[compare.backprop]
-rate = 0.05
-"""
+EXPERIMENT = (
+    short(RULE + "averages = 2", epochs=2, hidden='readout = "homodyne"')
+    + "[compare.backprop]\nrate = 0.05\n"
+)
 
 
 @pytest.fixture

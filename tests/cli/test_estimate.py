@@ -17,32 +17,15 @@ from hilonn.errors import ConfigError
 from hilonn.estimate import estimate
 from hilonn.experiment import Experiment, load_experiment, parse_experiment
 from hilonn.workflow import RunOptions
-
-EXPERIMENT = """
-[data]
-name = "xor"
-
-[[layers]]
-outputs = 8
-activation = "saturating_square"
-
-[[layers]]
-outputs = 2
-
-[rule]
-name = "{rule}"
-{settings}
-
-[training]
-epochs = 6
-batch = 20
-evaluate_every = 2
-follow_test = true
-"""
+from tests.cli.experiments import short
 
 
 def experiment(folder: Path, rule: str = "two_pass", settings: str = "") -> Experiment:
-    text = EXPERIMENT.format(rule=rule, settings=settings)
+    text = short(
+        f'name = "{rule}"\n{settings}',
+        epochs=6,
+        training="evaluate_every = 2\nfollow_test = true",
+    )
     return parse_experiment(text, name="short", folder=folder)
 
 

@@ -16,28 +16,9 @@ from hilonn.bench_file import read_source
 from hilonn.errors import ConfigError, ReplayError
 from hilonn.experiment import parse_experiment
 from hilonn.workflow import RunOptions
+from tests.cli.experiments import short
 
-EXPERIMENT = """
-[data]
-name = "xor"
-
-[[layers]]
-outputs = 8
-activation = "saturating_square"
-
-[[layers]]
-outputs = 2
-
-[rule]
-name = "two_pass"
-feedback_scale = 1.0
-rate = 0.02
-hidden_rate = 0.2
-
-[training]
-epochs = 2
-batch = 20
-"""
+EXPERIMENT = short(epochs=2)
 
 
 def train(text: str, bench: str, out: Path, log: bool = False, seed: int = 0) -> dict[str, object]:
