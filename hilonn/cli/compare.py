@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from hilonn import comparison, workflow
 from hilonn.atomic import write_json
@@ -17,6 +17,9 @@ from hilonn.cli.train import print_json
 from hilonn.errors import ConfigError
 from hilonn.experiment import load_experiment
 from hilonn.training import Interrupted
+
+
+WIDE = 140
 
 
 def compare_command(
@@ -65,14 +68,22 @@ def compare_command(
     if json:
         print_json(told)
         return
-    Console(file=sys.stdout).print(table(outcomes))
+    # A file or a pipe has no width: rules' names are not cut off there.
+    width = None if sys.stdout.isatty() else WIDE
+    Console(file=sys.stdout, width=width).print(table(outcomes))
     sys.stdout.write(f"plot: {folder / 'compare.svg'}\n")
 
 
 def table(outcomes: list[comparison.Outcome]) -> Table:
     """A row a rule: mean and spread over its seeds."""
     shown = Table(
-        "rule", "accuracy %", "seeds", "passes", "chip time s", "wall time s", "not finished"
+        Column("rule", no_wrap=True),
+        "accuracy %",
+        "seeds",
+        "passes",
+        "chip time s",
+        "wall time s",
+        "not finished",
     )
     for rule in dict.fromkeys(o.rule for o in outcomes):
         rows = [o for o in outcomes if o.rule == rule]
