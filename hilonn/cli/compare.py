@@ -18,7 +18,6 @@ from hilonn.errors import ConfigError
 from hilonn.experiment import load_experiment
 from hilonn.training import Interrupted
 
-
 WIDE = 140
 
 
