@@ -9,7 +9,7 @@ import numpy as np
 
 from hilonn.chips.chip import Settings
 from hilonn.chips.coherent import CoherentChip
-from hilonn.chips.continuity import match_singular_vectors
+from hilonn.chips.continuity import completed, match_singular_vectors
 from hilonn.chips.descent import FEW_ROUNDS, ROUNDS, Model, solve, step_towards
 from hilonn.clock import Clock
 from hilonn.devices import Timing
@@ -51,16 +51,16 @@ class SvdMeshChip(CoherentChip):
         programming: Programming = "auto",
     ) -> None:
         self._mesh = SvdMesh(ports)
-        self.inputs = self.outputs = ports
-        super().__init__(name, "svd_mesh", ports, self._mesh.layout, wiring, records, clock, timing)
-        self.follows = programming == "descend" or (programming == "auto" and self._doubtful())
-        known = SvdMesh(
+        self._known = SvdMesh(
             ports,
             splitter_errors=records.chip.value("splitter_errors"),
             mzi_transmission=records.chip.value("mzi_transmission"),
         )
+        self.inputs = self.outputs = ports
+        super().__init__(name, "svd_mesh", ports, self._mesh.layout, wiring, records, clock, timing)
+        self.follows = programming == "descend" or (programming == "auto" and self._doubtful())
         self._model = Model(
-            known,
+            self._known,
             self._output_turn * self._input_turn,
             self._heaters.usable,
             self._transmission(),
@@ -149,16 +149,33 @@ class SvdMeshChip(CoherentChip):
         self, matrices: FloatArray, near: Sequence[Settings | None], margin: float = 1.0
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         left, singular, right = np.linalg.svd(self._padded(matrices))
+        rank = min(matrices.shape[1:])
         for i, before in enumerate(near):
             if before is not None:
-                order, signs = match_singular_vectors(left[i], right[i], before.left, before.right)
-                left[i] = left[i][:, order] * signs
-                right[i] = right[i][order] * signs[:, None]
-                singular[i] = singular[i][order]
+                _continue(left[i], singular[i], right[i], rank, before)
         scale = singular.max(axis=1)
         scale[scale == 0.0] = 1.0
         scale *= margin
         phases = self._mesh.compose_phases(
             self._output_turn * left, singular / scale[:, None], right * self._input_turn
         )
-        return phases, scale, left, right
+        return self._known.corrected_flat(phases), scale, left, right
+
+
+def _continue(
+    left: FloatArray, singular: FloatArray, right: FloatArray, rank: int, before: Settings
+) -> None:
+    """Bring a decomposition nearest to that of ``before``, in place; vectors from ``rank`` on have
+    singular values of zero."""
+    order, signs = match_singular_vectors(
+        left[:, :rank], right[:rank], before.left[:, :rank], before.right[:rank]
+    )
+    left[:, :rank] = left[:, order] * signs
+    right[:rank] = right[order] * signs[:, None]
+    singular[:rank] = singular[order]
+    if rank == len(singular):
+        return
+    left_rest = completed(left[:, :rank], before.left[:, rank:])
+    right_rest = completed(right[:rank].T, before.right[rank:].T)
+    if left_rest is not None and right_rest is not None:
+        left[:, rank:], right[rank:] = left_rest, right_rest.T

@@ -31,15 +31,19 @@ class UnitaryMeshChip(CoherentChip):
         timing: Timing,
     ) -> None:
         self._mesh = RectangularMesh(ports)
+        self._known = RectangularMesh(
+            ports,
+            splitter_errors=records.chip.value("splitter_errors"),
+            mzi_transmission=records.chip.value("mzi_transmission"),
+        )
         self.inputs = self.outputs = ports // 2
         super().__init__(
             name, "unitary_mesh", ports, self._mesh.layout, wiring, records, clock, timing
         )
 
     def _transmission(self) -> float:
-        lossy = RectangularMesh(
-            self.ports, mzi_transmission=self.records.chip.value("mzi_transmission")
-        )
+        mzi_transmission = self.records.chip.value("mzi_transmission")
+        lossy = RectangularMesh(self.ports, mzi_transmission=mzi_transmission)
         phases = self._mesh.decompose(haar_unitary(self.ports, np.random.default_rng(0)))
         return float(np.linalg.norm(lossy.matrix(phases)) / np.sqrt(self.ports))
 
@@ -64,4 +68,4 @@ class UnitaryMeshChip(CoherentChip):
         whole[:, half : 2 * half, half : 2 * half] = -contraction.transpose(0, 2, 1)
         phases = self._mesh.decompose_flat(self._output_turn * whole * self._input_turn)
         nothing = np.zeros((count, 0))
-        return phases, scale, nothing, nothing
+        return self._known.corrected_flat(phases), scale, nothing, nothing

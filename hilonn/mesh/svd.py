@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from hilonn.errors import ConfigError
+from hilonn.mesh import correcting
 from hilonn.mesh.sincos import sincos
 from hilonn.mesh.unitary import (
     RectangularMesh,
@@ -15,6 +16,7 @@ from hilonn.mesh.unitary import (
     checked_ports,
     checked_transmission,
     coupler_products,
+    leaks,
     split_rows,
     whole_rows,
 )
@@ -72,6 +74,7 @@ class SvdMesh:
         )
         products = coupler_products(errors[row], powers[row])
         self._rotating, self._fixed = products[:, 0].copy(), products[:, 1].copy()
+        self._products, self._leaks = products, leaks(errors[row])
         self._first = self.right.phases
         self._second = self._first + self.ports
         self.phases = self._second + self.left.phases
@@ -108,8 +111,8 @@ class SvdMesh:
         return whole_rows(fields, len(inputs))
 
     def attenuation(self, theta: FloatArray) -> ComplexArray:
-        """Field transmission (ports,) of the attenuators at ``theta`` (ports,) rad."""
-        field: ComplexArray = np.empty(self.ports, np.complex128)
+        """Field transmission (..., ports) of the attenuators at ``theta`` (..., ports) rad."""
+        field: ComplexArray = np.empty(theta.shape, np.complex128)
         sine, cosine = sincos(theta)
         field.real = self._rotating * cosine - self._fixed
         field.imag = self._rotating * sine
@@ -175,6 +178,26 @@ class SvdMesh:
         output[output < 0] += 2 * np.pi
         output[output >= 2 * np.pi] = 0.0  # a phase just below zero rounds to a full turn
         return flat[0] if single else flat
+
+    def corrected_flat(self, ideal: FloatArray) -> FloatArray:
+        """As ``UnitaryMesh.corrected_flat``, the attenuators included: (k, phases) of (k, phases)."""
+        if not self.splitter_errors.any():
+            return ideal
+        flat = np.empty_like(ideal)
+        row = slice(self._first, self._second)
+        flat[:, : self._first] = self.right.corrected_flat(
+            np.ascontiguousarray(ideal[:, : self._first])
+        )
+        flat[:, self._second :] = self.left.corrected_flat(
+            np.ascontiguousarray(ideal[:, self._second :])
+        )
+        owed = np.empty((len(ideal), self.ports))
+        correcting.correct_row(ideal[:, row], self._products, self._leaks, flat[:, row], owed)
+        output = flat[:, self._first - self.ports : self._first]
+        output += owed
+        np.mod(output, 2 * np.pi, out=output)
+        output[output >= 2 * np.pi] = 0.0
+        return flat
 
     def gradient(
         self, phases: ArrayLike, inputs: ArrayLike, output_gradient: ArrayLike

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from hilonn.errors import ConfigError
-from hilonn.mesh import kernels, nulling
+from hilonn.mesh import correcting, kernels, nulling
 from hilonn.mesh.phases import MeshPhases
 from hilonn.mesh.sincos import sincos
 from hilonn.mesh.topology import Topology, light_cone, rectangular, triangular
@@ -63,6 +63,7 @@ class UnitaryMesh:
         self._halves = np.stack((np.cos(angle), np.sin(angle)), axis=2).reshape(self.mzis, 4)
         self._couplers = self._exact.astype(self._real)
         self._cone = light_cone(topology, ports)
+        self._leaks = leaks(self.splitter_errors)
 
     def _positions(self) -> FloatArray:
         theta = np.stack((2 * self.column + 1, self.top), axis=1)
@@ -151,6 +152,19 @@ class UnitaryMesh:
         flat = np.empty((unitaries.shape[0], self.phases))
         t = self.topology
         nulling.decompose(unitaries, t.side, t.bounds, t.step_mzi, t.step_top, t.step_pivot, flat)
+        return flat
+
+    def corrected_flat(self, ideal: FloatArray) -> FloatArray:
+        """Flat phases (k, phases) that bring this mesh, its splitters as they are, nearest to what one of
+        ideal splitters is at ``ideal`` (k, phases) in [0, 2 pi). Without checks.
+
+        Exact but for losses where no interferometer is wanted to pass less than it leaks; what leaks
+        otherwise is left in the quadrature that is not read (``hilonn.mesh.correcting``).
+        """
+        if not self.splitter_errors.any():
+            return ideal
+        flat = np.empty_like(ideal)
+        correcting.correct(ideal, self._exact, self._leaks, self.topology.top, flat)
         return flat
 
     def gradient(
@@ -267,6 +281,13 @@ def coupler_products(splitter_errors: FloatArray, transmission: FloatArray) -> F
     (ca, cb), (sa, sb) = np.cos(angle).T, np.sin(angle).T
     products: FloatArray = np.stack((cb * ca, sb * sa, cb * sa, sb * ca), axis=1)
     return np.ascontiguousarray(products * np.sqrt(transmission)[:, np.newaxis])
+
+
+def leaks(splitter_errors: FloatArray) -> FloatArray:
+    """|sin(a + b)|, |sin(a - b)| (mzis, 2): the fields that leak at the bar and at the cross port."""
+    a, b = splitter_errors.T
+    fields: FloatArray = np.abs(np.stack((np.sin(a + b), np.sin(a - b)), axis=1))
+    return fields
 
 
 def split_rows(fields: ComplexArray) -> FloatArray:

@@ -11,6 +11,7 @@ import pytest
 from hilonn import registry
 from hilonn.bench import Bench
 from hilonn.chips import Batch, MatrixChip
+from hilonn.chips.continuity import completed
 from hilonn.errors import ConfigError, LimitError, SaturationError
 from hilonn.typing import FloatArray
 
@@ -196,3 +197,46 @@ def test_dead_heaters_are_left_at_zero(tmp_path: Path) -> None:
         assert masked.sum() >= 2
         (settings,) = chip.compile(np.eye(16)[None], [None])
         assert not settings.drive[masked].any()
+
+
+def test_known_splitters_are_made_up_for(tmp_path: Path) -> None:
+    """The record knows every coupler: without that the same plant is worse."""
+    errors = {}
+    matrices = np.random.default_rng(0).normal(size=(5, 16, 16))
+    for known in ("true", "false"):
+        changes = f"record_error = 0.0\nrecord_splitters = {known}"
+        with opened(tmp_path, "simulated", preset=changes) as bench:
+            bench.light_on()
+            chip = bench.chip()
+            errors[known] = np.mean([relative(chip, m, "homodyne", averages=64) for m in matrices])
+    assert errors["false"] > 1.25 * errors["true"]
+
+
+def test_what_a_narrow_tile_leaves_open_stays_where_it_was(ideal: MatrixChip) -> None:
+    """Twelve of sixteen singular vectors of a 4 x 16 tile are arbitrary."""
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=(20, 4, 16))
+    second = first + 1e-3 * rng.normal(size=first.shape)
+    before = ideal.compile(first, [None] * 20)
+    after = ideal.compile(second, before)
+    for old, new in zip(before, after, strict=True):
+        assert np.abs(new.left - old.left).max() < 0.03
+        assert np.abs(new.right - old.right).max() < 0.03
+    inputs = rng.uniform(-0.5, 0.5, (3, 16))
+    values = ideal.run(after[0], Batch(inputs, "homodyne")).values
+    np.testing.assert_allclose(values, inputs @ second[0].T, atol=1e-5)
+
+
+@pytest.mark.parametrize("far", [1e-3, 0.3, 3.0])
+def test_a_completion_is_orthonormal_and_near(far: float) -> None:
+    rng = np.random.default_rng(0)
+    whole = np.linalg.qr(rng.normal(size=(16, 16)))[0]
+    moved = np.linalg.qr(whole[:, :4] + far * rng.normal(size=(16, 4)))[0]
+    found = completed(moved, whole[:, 4:])
+    if found is None:
+        assert far > 0.1
+        return
+    both = np.concatenate((moved, found), axis=1)
+    np.testing.assert_allclose(both.T @ both, np.eye(16), atol=1e-11)
+    if far < 0.1:
+        assert np.abs(found - whole[:, 4:]).max() < 5 * far
