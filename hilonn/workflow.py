@@ -226,6 +226,8 @@ def ask_heaters(trainer: Trainer, bench: Bench, run: Run) -> None:
         masked=np.flatnonzero(~chip.usable).tolist(),
         passes=tested.passes,
         layout=chip.layout.tolist(),
+        device=chip.heaters_of.name,
+        channels=chip.heater_channels.tolist(),
     )
 
 

@@ -17,7 +17,7 @@ from hilonn.errors import CalibrationError, ConfigError, LimitError
 from hilonn.records import Records
 from hilonn.registry import Wire
 from hilonn.transfer import drive_of_amplitude
-from hilonn.typing import BoolArray, FloatArray, Snapshot
+from hilonn.typing import BoolArray, FloatArray, IntArray, Snapshot
 
 
 class HeaterChip(MatrixChip):
@@ -138,6 +138,16 @@ class HeaterChip(MatrixChip):
     def settling_time(self) -> float:
         """Seconds that the heaters take after a write."""
         return self._shifters.spec.settling_time
+
+    @property
+    def heaters_of(self) -> PhaseShifters:
+        """The device that drives the heaters."""
+        return self._shifters
+
+    @property
+    def heater_channels(self) -> IntArray:
+        """Its channel (heaters,) of each heater."""
+        return self._heater_channels
 
     @property
     def written(self) -> FloatArray:

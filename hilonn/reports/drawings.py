@@ -123,21 +123,24 @@ def heater_map(
     masked: Sequence[int],
     unit: str,
     label: str,
+    logarithmic: bool = False,
 ) -> str:
     """Every heater in its place on the chip, shaded by ``values``; silent ones crossed and numbered."""
+    shades = np.log10(values) if logarithmic else values
     place = np.asarray(layout, dtype=float)
     columns, rows = place.max(axis=0) + 1
     cell = 14.0 if rows <= 20 else max(3.0, 1100.0 / columns)
     width, height = columns * cell + 16, rows * cell + 44
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    low, high = float(np.nanmin(shades)), float(np.nanmax(shades))
     span = max(high - low, 1e-12)
+    ends = [float(np.nanmin(values)), float(np.nanmax(values))]
     parts = [
         f'<svg viewBox="0 0 {width:.0f} {height:.0f}" class="chip" role="img" '
         f'aria-label="{escape(label)}">'
     ]
     for index, (column, row) in enumerate(place):
         x, y = 8 + column * cell, 8 + row * cell
-        share = (values[index] - low) / span if np.isfinite(values[index]) else 0.0
+        share = (shades[index] - low) / span if np.isfinite(shades[index]) else 0.0
         parts.append(
             f'<rect x="{x:.1f}" y="{y:.1f}" width="{cell - 1.5:.1f}" height="{cell - 1.5:.1f}" '
             f'fill="{_ramp(share)}"><title>heater {index}: {values[index]:.3g} {unit}</title></rect>'
@@ -157,8 +160,8 @@ def heater_map(
             f'fill="{_ramp(step / 39)}"/>'
         )
     parts.append(
-        f'<text x="8" y="{height - 4:.0f}">{low:.3g}</text>'
-        f'<text x="{8 + 112}" y="{height - 4:.0f}">{high:.3g} {escape(unit)}</text></svg>'
+        f'<text x="8" y="{height - 4:.0f}">{ends[0]:.3g}</text>'
+        f'<text x="{8 + 112}" y="{height - 4:.0f}">{ends[1]:.3g} {escape(unit)}</text></svg>'
     )
     return "".join(parts)
 

@@ -10,6 +10,8 @@ import numpy as np
 from hilonn.reports.story import Story
 
 Gravity = Literal["bad", "warning", "note", "good"]
+WRONG = 0.35
+"""Relative error of the products from which a run suffers."""
 ORDER: tuple[Gravity, ...] = ("bad", "warning", "note", "good")
 
 
@@ -49,11 +51,19 @@ def _ending(story: Story) -> list[Finding]:
     return []
 
 
+def _silent(story: Story) -> list[int]:
+    """Heaters that did not answer and are not masked."""
+    if story.heaters is None:
+        return []
+    masked = set(story.heaters.get("masked", []))
+    return [h for h in story.heaters["silent"] if h not in masked]
+
+
 def _heaters(story: Story) -> list[Finding]:
     if story.heaters is None:
         return []
     masked = set(story.heaters.get("masked", []))
-    silent = [h for h in story.heaters["silent"] if h not in masked]
+    silent = _silent(story)
     found = []
     count = len(story.heaters["response"])
     if silent:
@@ -61,12 +71,11 @@ def _heaters(story: Story) -> list[Finding]:
             Finding(
                 "bad",
                 f"{len(silent)} of {count} heaters did not answer although the record says that they work: "
-                f"{_listed(silent)}.",
+                f"{_channels(story, silent)}.",
                 "Before training, each heater was turned by a quarter turn and all outputs were read; "
                 "nothing moved at these. Dead or unwired heaters: the phases that they should set are "
                 "wrong in every matrix, so the chip multiplies by something else than it was asked to, "
-                "and accuracy is lost. Check the wiring of these channels, or mask them in the record, so "
-                "that programming works around them.",
+                "and accuracy is lost. " + _remedy(story),
             )
         )
     if masked:
@@ -78,6 +87,27 @@ def _heaters(story: Story) -> list[Finding]:
             )
         )
     return found
+
+
+def _channels(story: Story, heaters: list[int]) -> str:
+    """Heaters of the chip, with the channels of the device that drives them."""
+    assert story.heaters is not None
+    channels, device = story.heaters.get("channels"), story.heaters.get("device")
+    if channels is None:
+        return _listed(heaters)
+    return f"{_listed(heaters)} ({device}, channels {_listed([channels[h] for h in heaters])})"
+
+
+def _remedy(story: Story) -> str:
+    if story.header["backend"] == "simulated":
+        return (
+            "This chip is simulated: look at `faults` and the preset in the bench file. On a real one check "
+            "the wiring of these channels, or mask them in the record, so that programming works around them."
+        )
+    return (
+        "Check the wiring of these channels first; if they are dead, mask them in the record, so that "
+        "programming works around them. Then run again: the other findings may go with them."
+    )
 
 
 def _mapping(story: Story, compared: list[Story]) -> list[Finding]:
@@ -96,12 +126,17 @@ def _mapping(story: Story, compared: list[Story]) -> list[Finding]:
     text += "."
     if worst:
         text += f" Chip outputs {_listed(worst)} are far worse than the rest."
-    grave: Gravity = "warning" if error > 0.35 or worst else "note"
+    grave: Gravity = "warning" if error > WRONG or worst else "note"
     return [
         Finding(
             grave,
             text,
-            "This holds what the record does not know (splitters, phases, dead heaters, crosstalk), "
+            (
+                "The heaters that did not answer are in it: mend these first. Besides them it holds "
+                if _silent(story)
+                else "This holds "
+            )
+            + "what the record does not know (splitters, phases, crosstalk), "
             "drift, leaked light and noise. Training in the loop learns around a part of it; above "
             "about 50 % it cannot. A new calibration lowers it.",
         )
@@ -128,6 +163,7 @@ def _noise(story: Story) -> list[Finding]:
 
 def _learning(story: Story) -> list[Finding]:
     found = []
+    wrong = story.mapping is not None and story.mapping["layers"][0] > WRONG
     back = [e["epoch"] for e in story.epochs if e.get("taken_back")]
     if back:
         found.append(
@@ -135,7 +171,13 @@ def _learning(story: Story) -> list[Finding]:
                 "warning",
                 f"Learning went wrong in epochs {_listed(back)}: what they learned was taken back, "
                 "and the rates were halved each time.",
-                "The rates are too high for this chip; lower `rate` and `hidden_rate`, or calibrate.",
+                (
+                    "A consequence of what stands above, most likely: where the chip multiplies by something else, "
+                    "a step of learning moves it otherwise than was meant. Mend that first; lower `rate` and "
+                    "`hidden_rate` only if it still happens then."
+                    if wrong or _silent(story)
+                    else "The rates are too high for this chip: lower `rate` and `hidden_rate`."
+                ),
             )
         )
     if len(story.epochs) >= 4 and story.result is not None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from hilonn.atomic import write_bytes
 from hilonn.reports import drawings
+from hilonn.reports.differences import differences
 from hilonn.reports.findings import findings
 from hilonn.reports.story import Story, read
 from hilonn.runs import Run
@@ -71,7 +72,9 @@ def html(story: Story, others: list[Story]) -> str:
         pictures={name: Markup(svg) for name, svg in pictures.items()},
         images=drawings.images(story),
         facts=_facts(story),
-        rows=[(s.name, _accuracy(s), s.header["bench_source"], _mapped(s)) for s in everybody],
+        rows=[(s.name, _accuracy(s)) for s in everybody],
+        names=[s.name for s in everybody],
+        differing=differences(everybody),
         events=[_event(e) for e in story.others],
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         wrong=0
@@ -107,20 +110,17 @@ def _responses(story: Story) -> str:
         return ""
     return drawings.heater_map(
         np.array(story.heaters["layout"]),
-        np.log10(np.maximum(np.array(story.heaters["response"]), 0.1)),
+        np.maximum(np.array(story.heaters["response"]), 0.1),
         story.heaters["silent"],
         story.heaters.get("masked", []),
-        "log10 of the noise",
+        "times the noise of a reading",
         "answer of every heater before the run",
+        logarithmic=True,
     )
 
 
 def _accuracy(story: Story) -> str:
     return "not finished" if story.accuracy is None else f"{story.accuracy:.2%}"
-
-
-def _mapped(story: Story) -> str:
-    return "" if story.mapping is None else f"{story.mapping['layers'][0]:.0%}"
 
 
 def _facts(story: Story) -> list[tuple[str, str]]:
@@ -138,7 +138,8 @@ def _facts(story: Story) -> list[tuple[str, str]]:
         ("passes", f"{known.get('passes', 0):,}"),
         (
             "taken again",
-            f"{known.get('retakes', 0):,} passes, {known.get('pair_retakes', 0):,} pairs",
+            f"{known.get('retakes', 0):,} passes, {known.get('pair_retakes', 0):,} pairs of trips (weights "
+            "had outgrown the detectors' ranges that were chosen; the readings were taken anew, none was lost)",
         ),
         ("chip time", f"{known.get('chip_seconds', 0.0):.1f} s"),
         ("wall time", f"{known.get('wall_seconds', 0.0):.1f} s"),

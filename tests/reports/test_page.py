@@ -24,6 +24,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        self.words += " " if tag in ("td", "th") else ""
 
     def handle_data(self, data: str) -> None:
         self.words += data
@@ -43,6 +44,27 @@ def test_the_dead_heaters_stand_first_and_on_the_drawing(page: Page) -> None:
     assert "37, 211" in found
     assert found.index("did not answer") < 60
     assert re.search(r"came out \d+% away .*in the runs compared: \d+%", found)
+
+
+def test_remedies_are_ranked_and_name_the_channels(page: Page) -> None:
+    words = " ".join(page.words.split())
+    found = words[words.index("What stands out") : words.index("What differs")]
+    assert "37, 211 (heaters, channels 37, 211)" in found
+    assert "The heaters that did not answer are in it: mend these first" in found
+    assert "look at `faults`" in found
+    assert "log10" not in words
+    assert "times the noise of a reading" in words
+
+
+def test_what_differs_between_two_runs_is_a_table(page: Page) -> None:
+    words = " ".join(page.words.split())
+    table = words[words.index("What differs") : words.index("Accuracy after each epoch")]
+    assert re.search(r"heaters that did not answer 37, 211 none", table)
+    assert re.search(r"products of layer 0 away by \d+% \d+%", table)
+    assert "bench file: connections.plant.faults" in table
+    assert re.search(r"test accuracy \d+\.\d\d% \d+\.\d\d%", table)
+    assert "seed" not in table  # the same in both
+    assert "rule" not in table
 
 
 def test_every_part_is_there(page: Page) -> None:
