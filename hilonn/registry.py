@@ -17,9 +17,20 @@ from pydantic import BaseModel
 
 from hilonn.devices import Device
 from hilonn.errors import ConfigError
-from hilonn.transports.contract import Connection
+from hilonn.transports.contract import Connection, TransportType
 from hilonn.typing import IntArray
 
+__all__ = [
+    "GROUPS",
+    "ChipType",
+    "Driver",
+    "TransportType",
+    "Wire",
+    "import_module",
+    "load",
+    "names",
+    "register",
+]
 GROUPS = (
     "hilonn.devices",
     "hilonn.transports",
@@ -38,14 +49,6 @@ class Driver:
 
     options: type[BaseModel]
     build: Callable[[str, Any, Connection | None], Device]
-
-
-@dataclass(frozen=True, slots=True)
-class TransportType:
-    """What an entry point of ``hilonn.transports`` yields. ``build(name, options)``."""
-
-    options: type[BaseModel]
-    build: Callable[[str, Any], Connection]
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,8 @@ class Detection:
         self._onset = p.saturation_onset * largest
         self.ranges = tuple(2 * largest / 2**k for k in reversed(range(RANGES)))
         self.range = RANGES - 1
+        self.full_scales: FloatArray | None = None
+        """Full scale (channels,) of each channel where boxes of their own read them; None: ``range``."""
         self._gain, self._dark = truth.gain, truth.dark
         self._dead = np.zeros(channels, dtype=bool)
         self._full = np.zeros(channels, dtype=bool)
@@ -114,9 +116,12 @@ class Detection:
         """
         samples = len(powers)
         bandwidth = 0.5 / period
-        full_scale = self.ranges[self.range]
-        rail = full_scale if self._bits else math.inf
-        rail = min(rail, self._onset)
+        full_scale: FloatArray = (
+            np.full(self._gain.size, self.ranges[self.range])
+            if self.full_scales is None
+            else self.full_scales
+        )
+        rail = np.minimum(full_scale if self._bits else np.inf * full_scale, self._onset)
         spread = math.sqrt(self._rin * bandwidth)
         rin: FloatArray = np.zeros(samples)
         if spread:
@@ -134,13 +139,13 @@ class Detection:
             (self._noise * full_scale) ** 2 + self._thermal * bandwidth,
             self._shot * bandwidth,
             rail,
-            ADC_LOW * full_scale if self._bits else -math.inf,
-            (1 - ADC_LOW) * full_scale / (2**self._bits - 1) if self._bits else 0.0,
+            ADC_LOW * full_scale if self._bits else np.full_like(full_scale, -math.inf),
+            (1 - ADC_LOW) * full_scale / (2**self._bits - 1) if self._bits else 0.0 * full_scale,
             signal,
             saturated,
         )
         if self._faulty:
-            signal[:, self._full] = before + min(rail, full_scale)
+            signal[:, self._full] = before + np.minimum(rail, full_scale)[self._full]
             saturated[:, self._full] = True
 
     def variance_terms(self, period: float) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -181,22 +186,22 @@ def _convert(
     dark: FloatArray,
     rin: FloatArray,
     noise: FloatArray,
-    floor: float,
+    floor: FloatArray,
     shot: float,
-    rail: float,
-    low: float,
-    step: float,
+    rail: FloatArray,
+    low: FloatArray,
+    step: FloatArray,
     signal: FloatArray,
     saturated: BoolArray,
 ) -> None:
     for s in range(powers.shape[0]):
         for k in range(powers.shape[1]):
             current = gain[k] * powers[s, k] * (1 + rin[s]) + dark[k]
-            reading = current + np.sqrt(floor + shot * max(current, 0.0)) * noise[s, k]
-            reading = max(reading, low)
-            if step > 0:
-                reading = low + step * np.rint((reading - low) / step)
-            if reading >= rail - 0.5 * step:
-                reading = rail
+            reading = current + np.sqrt(floor[k] + shot * max(current, 0.0)) * noise[s, k]
+            reading = max(reading, low[k])
+            if step[k] > 0:
+                reading = low[k] + step[k] * np.rint((reading - low[k]) / step[k])
+            if reading >= rail[k] - 0.5 * step[k]:
+                reading = rail[k]
                 saturated[s, k] = True
             signal[s, k] += reading

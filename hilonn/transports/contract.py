@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from pydantic import BaseModel
 
 from hilonn.clock import Clock
 from hilonn.records import Records
@@ -40,3 +44,11 @@ class Snapshotable(Protocol):
     def snapshot(self) -> Snapshot: ...
 
     def restore(self, snapshot: Snapshot) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TransportType:
+    """What an entry point of ``hilonn.transports`` yields. ``build(name, options)``."""
+
+    options: type[BaseModel]
+    build: Callable[[str, Any], Connection]

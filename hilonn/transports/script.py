@@ -1,0 +1,97 @@
+"""A wire of which every byte is known beforehand: golden frames of a driver's unit tests."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from hilonn.errors import ConnectionLost
+from hilonn.transports.traffic import Line
+
+Exchange = tuple[bytes, bytes]
+"""What must be sent, and what comes back (b"": nothing)."""
+
+
+class ScriptWire:
+    """Gives each answer when its request has been sent, byte for byte; anything else is an AssertionError, which
+    shows both."""
+
+    reopens = True
+
+    def __init__(self, exchanges: Sequence[Exchange]) -> None:
+        self.address = "script"
+        self._left = deque(exchanges)
+        self._coming = bytearray()
+        self._sent = bytearray()
+
+    def open(self, timeout: float) -> None:
+        self._coming.clear()
+
+    def close(self) -> None:
+        return None
+
+    def send(self, data: bytes, timeout: float) -> None:
+        self._sent += data
+        while self._sent:
+            if not self._left:
+                raise AssertionError(
+                    f"{bytes(self._sent)!r} was sent, and nothing was expected any more"
+                )
+            wanted, answer = self._left[0]
+            if not wanted.startswith(self._sent[: len(wanted)]):
+                raise AssertionError(f"{bytes(self._sent)!r} was sent, {wanted!r} was expected")
+            if len(self._sent) < len(wanted):
+                return
+            del self._sent[: len(wanted)]
+            self._left.popleft()
+            self._coming += answer
+
+    def receive(self, timeout: float) -> bytes:
+        data = bytes(self._coming)
+        self._coming.clear()
+        return data
+
+    def done(self) -> None:
+        """AssertionError unless everything was asked."""
+        if self._left or self._sent:
+            raise AssertionError(
+                f"{len(self._left)} exchanges were not made, the next is {list(self._left)[:1]!r}; "
+                f"{bytes(self._sent)!r} is an unfinished request"
+            )
+
+
+class ReplayWire:
+    """A wire whose traffic was logged: the same requests get the same answers, another one is ConnectionLost and
+    named."""
+
+    reopens = True
+
+    def __init__(self, lines: Sequence[Line], address: str) -> None:
+        self.address = address
+        self._lines = deque(line for line in lines if line.direction in ("sent", "received"))
+        self._asked = 0
+
+    def open(self, timeout: float) -> None:
+        return None
+
+    def close(self) -> None:
+        return None
+
+    def send(self, data: bytes, timeout: float) -> None:
+        self._asked += 1
+        while self._lines and self._lines[0].direction == "received":
+            self._lines.popleft()  # what came late and was dropped then
+        if not self._lines:
+            raise ConnectionLost(
+                f"{self.address}: the log ends before request {self._asked}, {data!r}"
+            )
+        wanted = self._lines.popleft().data
+        if data != wanted:
+            raise ConnectionLost(
+                f"{self.address}: request {self._asked} is {data!r}, in the log it was {wanted!r}"
+            )
+
+    def receive(self, timeout: float) -> bytes:
+        if timeout > 0 and self._lines and self._lines[0].direction == "received":
+            return self._lines.popleft().data
+        return b""

@@ -1,0 +1,168 @@
+"""Qontrol: golden frames, the contract on its emulated chain, faults, noise on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hilonn.drivers.qontrol import Qontrol, QontrolOptions
+from hilonn.errors import ConnectionLost, DeviceError, DeviceTimeout
+from hilonn.simulators.emulators import PtyServer, Rack, TcpServer
+from hilonn.simulators.emulators.qontrol import QontrolBox
+from hilonn.simulators.emulators.server import Server
+from hilonn.testing import ActuatorsContract
+from tests.drivers.faults import FAULTS, NAMED, survives
+from tests.drivers.wires import scripted, wired
+
+OPENING = [
+    (b"id?\n", b"Q8iv-0123\n"),
+    (b"nup=0\n", b"OK\n"),
+    (b"nupall?\n", b"Q8iv-0123:0\nQ8iv-0124:1\n"),
+    (b"vfull?\n", b"+12.000 V\n"),
+]
+
+
+def options(channels: int = 16) -> QontrolOptions:
+    return QontrolOptions(channels=channels, high=10.0)
+
+
+@pytest.fixture(params=["tcp", "pty"])
+def chain(request: pytest.FixtureRequest) -> Server:
+    box = QontrolBox("q", Rack(), modules=2)
+    return TcpServer(box) if request.param == "tcp" else PtyServer(box)
+
+
+class TestQontrol(ActuatorsContract):
+    @pytest.fixture
+    def device(self, chain: Server) -> Iterator[Qontrol]:
+        with wired(chain) as transport, Qontrol("heaters", transport, options()) as opened:
+            yield opened
+
+
+def test_golden_lines() -> None:
+    volts = np.zeros(16)
+    volts[3], volts[9] = 1.5, 0.25
+    exchanges = [
+        *OPENING,
+        (
+            b"VVEC0=0.00000,0.00000,0.00000,1.50000,0.00000,0.00000,0.00000,0.00000\n"
+            b"VVEC8=0.00000,0.25000,0.00000,0.00000,0.00000,0.00000,0.00000,0.00000\n",
+            b"OK\nOK\n",
+        ),
+        (b"VVEC8=0.00000,0.50000,0.00000,0.00000,0.00000,0.00000,0.00000,0.00000\n", b"OK\n"),
+    ]
+    with scripted(exchanges) as transport:
+        device = Qontrol("heaters", transport, options())
+        device.open()
+        device.write(volts)
+        volts[9] = 0.5
+        device.write(volts)  # only the module that changes
+        device.close()
+
+
+def test_a_current_limit_is_set_at_opening() -> None:
+    limits = [(f"imax{k}=20.0000\n".encode(), b"OK\n") for k in range(8)]
+    with scripted(
+        [*OPENING[:2], (b"nupall?\n", b"Q8iv-0123:0\n"), OPENING[3], *limits]
+    ) as transport:
+        Qontrol("heaters", transport, QontrolOptions(channels=8, max_current=0.02)).open()
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"E01:02\n", "over-voltage, channel 2"),
+        (b"E02:05\n", "over-current, channel 5"),
+        (b"E77:01\n", "the manual does not list, channel 1"),
+        (b"+1.000 V\n", "not OK"),
+    ],
+)
+def test_an_error_line_is_raised_with_its_meaning(answer: bytes, words: str) -> None:
+    frame = b"VVEC0=" + b",".join([b"1.00000"] * 8) + b"\n"
+    opening = [*OPENING[:2], (b"nupall?\n", b"Q8iv-0123:0\n"), OPENING[3]]
+    with scripted([*opening, (frame, answer)]) as transport:
+        device = Qontrol("heaters", transport, options(8))
+        device.open()
+        with pytest.raises(DeviceError, match=words):
+            device.write(np.ones(8))
+
+
+def test_too_short_a_chain_is_told() -> None:
+    with (
+        scripted(OPENING[:3]) as transport,
+        pytest.raises(DeviceError, match=r"17 channels.*2 modules"),
+    ):
+        Qontrol("heaters", transport, options(17)).open()
+
+
+def test_an_error_that_comes_unasked_is_raised_by_the_next_command(chain: Server) -> None:
+    if not isinstance(chain, PtyServer):
+        pytest.skip("a chain is on a serial line")
+    with wired(chain) as transport, Qontrol("heaters", transport, options()) as device:
+        device.write(np.full(16, 1.0))
+        chain.say(b"E02:05\n")
+        with pytest.raises(DeviceError, match=r"by itself: E02:05.*over-current, channel 5"):
+            while True:
+                device.read_back()  # until the line has arrived
+        device.write(np.full(16, 2.0))
+        np.testing.assert_allclose(device.read_back(), 2.0, atol=1e-3)
+
+
+def test_the_box_refuses_what_its_own_limits_forbid(chain: Server) -> None:
+    box = chain.instrument
+    assert isinstance(box, QontrolBox)
+    with wired(chain) as transport, Qontrol("heaters", transport, options()) as device:
+        transport.ask("vmax3=2.0", lambda reader: reader.line())
+        with pytest.raises(DeviceError, match="over-voltage, channel 3"):
+            device.write(np.full(16, 5.0))
+        assert box.volts[3] == 0.0
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize("after", [0, 1])
+def test_whatever_the_wire_does(kind: str, after: int) -> None:
+    server = TcpServer(QontrolBox("q", Rack(), modules=2))
+    with wired(server) as transport:
+        device = Qontrol("heaters", transport, options())
+        device.open()
+        device.write(np.full(16, 1.0))
+        fault = FAULTS[kind]
+        survives(
+            server,
+            type(fault)(fault.kind, after, fault.count, fault.seconds, fault.data),
+            lambda: (device.write(np.full(16, 3.0)), device.read_back())[1],
+            lambda back: bool(np.allclose(back, 3.0, atol=1e-3)),
+        )
+        server.faults.clear()
+        if transport.lost:
+            transport.reconnect(1.0)
+        if kind != "silence":
+            for _ in range(2):  # at most one command is spent on what was left on the wire
+                try:
+                    device.write(np.full(16, 4.0))
+                    break
+                except NAMED:
+                    if transport.lost:
+                        transport.reconnect(1.0)
+            np.testing.assert_allclose(device.read_back(), 4.0, atol=1e-3)
+
+
+@given(st.binary(max_size=60))
+@settings(max_examples=1000, deadline=None, derandomize=True)
+def test_any_answer_gives_a_value_or_a_named_error(answer: bytes) -> None:
+    opening = [*OPENING[:2], (b"nupall?\n", b"Q8iv-0123:0\n"), OPENING[3]]
+    wire = [*opening, (b"vall?\n", answer)]
+    with scripted(wire) as transport:
+        transport.timeout = 0.01
+        device = Qontrol("heaters", transport, options(8))
+        device.open()
+        try:
+            back = device.read_back()
+        except (ConnectionLost, DeviceError, DeviceTimeout):
+            return
+        assert back.shape == (8,)
+        assert np.isfinite(back).all()
