@@ -20,6 +20,7 @@ from hilonn.bench_file import (
     BenchFile,
     BenchSource,
     ChipFrame,
+    DeviceFrame,
     InterlockSection,
     options,
     parse,
@@ -318,25 +319,49 @@ class Bench:
             total_power=safety.total_power,
             read_back_tolerance=safety.read_back_tolerance,
         )
+        joined: list[tuple[str, DeviceFrame, registry.Driver]] = []
         for name, device_frame in self.file.devices.items():
-            key = f"devices.{name}"
-            with self._at(f"{key}.driver"):
+            with self._at(f"devices.{name}.driver"):
                 driver = registry.load("hilonn.devices", device_frame.driver)
-            own = options(device_frame, driver.options, self._where, key, {})
-            wire = device_frame.connection
-            with self._at(key):
-                device = driver.build(name, own, None if wire is None else self.connections[wire])
-            limits = device_frame.limits.model_dump(exclude_none=True)
-            if limits and not isinstance(device, Bank):
-                raise ConfigError(f"{self._where}: {key}.limits: {name} has no channels to limit")
-            try:
-                self.gate.guard(device, limits)
-            except HilonnError as error:
-                raise ConfigError(f"{self._where}: {key}: {error}") from None
-            self.devices[name] = device
+            if driver.join is not None:
+                joined.append((name, device_frame, driver))  # when its members are there
+            else:
+                self._add(name, device_frame, driver)
+        for name, device_frame, driver in joined:
+            self._add(name, device_frame, driver)
         for lock in safety.interlocks:
             self.gate.watch(self._interlock(lock))
         self.gate.on_trip = self.safe_state
+
+    def _add(self, name: str, device_frame: DeviceFrame, driver: registry.Driver) -> None:
+        """Build one device and put it behind the gate."""
+        key = f"devices.{name}"
+        own = options(device_frame, driver.options, self._where, key, {})
+        wire = device_frame.connection
+        with self._at(key):
+            if driver.join is not None:
+                device = driver.join(name, own, self._members(getattr(own, "members", [])))
+            else:
+                device = driver.build(name, own, None if wire is None else self.connections[wire])
+        limits = device_frame.limits.model_dump(exclude_none=True)
+        if limits and not isinstance(device, Bank):
+            raise ConfigError(f"{self._where}: {key}.limits: {name} has no channels to limit")
+        try:
+            self.gate.guard(device, limits)
+        except HilonnError as error:
+            raise ConfigError(f"{self._where}: {key}: {error}") from None
+        self.devices[name] = device
+
+    def _members(self, names: list[str]) -> list[Device]:
+        unknown = [n for n in names if n not in self.devices]
+        if unknown:
+            raise ConfigError(
+                f"members: no device {unknown[0]!r} that is no bank itself; there are "
+                f"{', '.join(self.devices)}"
+            )
+        if len(set(names)) != len(names):
+            raise ConfigError("members: a device is named twice")
+        return [self.devices[n] for n in names]
 
     def _interlock(self, section: InterlockSection) -> Interlock:
         device = self.devices[section.device]
@@ -490,8 +515,8 @@ class Bench:
         rank = {Laser: 0, Modulators: 1}
         rest.sort(key=lambda d: min([rank[k] for k in rank if isinstance(d, k)], default=2))
         for device in (*named, *rest):
-            if not device.is_open:
-                continue
+            if not device.is_open or device.members:
+                continue  # members are made safe themselves
             if isinstance(device, Actuators):
                 yield partial(self.gate.ramp, device, device.nearest_to_zero())
             yield device.safe_state

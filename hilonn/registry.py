@@ -6,7 +6,7 @@ import difflib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -45,10 +45,12 @@ GROUPS = (
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """What an entry point of ``hilonn.devices`` yields. ``build(name, options, connection)``."""
+    """What an entry point of ``hilonn.devices`` yields. ``build(name, options, connection)``; a driver that is made of
+    other devices of the bench (its options' ``members``) has ``join(name, options, members)``."""
 
     options: type[BaseModel]
     build: Callable[[str, Any, Connection | None], Device]
+    join: Callable[[str, Any, Sequence[Device]], Device] | None = None
 
 
 @dataclass(frozen=True, slots=True)

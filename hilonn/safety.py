@@ -25,6 +25,8 @@ from hilonn.typing import FloatArray, Snapshot
 
 RAMP_STEPS = 20
 """Steps of a ramp of a device that states no slew rate: what a bench's closing uses."""
+RAMP_SECONDS = 0.5
+"""On the clock, after which such a ramp goes to its end at once: a safe state does not wait for a slow wire."""
 LIMITS = ("low", "high", "current", "max_power", "resistance", "slew_rate")
 
 
@@ -39,6 +41,27 @@ class Interlock:
     high: float = np.inf
     resume_low: float = -np.inf
     resume_high: float = np.inf
+
+
+class MembersGate:
+    """The gate of a bank over several boxes, whose members ask ``gate`` themselves: a second asking would
+    count their power twice."""
+
+    def __init__(self, gate: SafetyGate) -> None:
+        self._gate = gate
+
+    @property
+    def generation(self) -> int:
+        return self._gate.generation
+
+    def admit(self, device: Device, verb: str, value: FloatArray) -> None:
+        return None
+
+    def accepted(self, device: Device, verb: str, value: FloatArray) -> None:
+        return None
+
+    def unknown(self, device: Device, verb: str) -> None:
+        return None
 
 
 @dataclass
@@ -91,6 +114,11 @@ class SafetyGate:
             raise LimitError("photodetectors are driven by nothing: they have no limits to set")
         if limits and "slew_rate" in limits and isinstance(device, Modulators):
             raise LimitError("modulators play samples: a slew rate cannot be kept for them")
+        if device.members:
+            if limits:
+                raise LimitError("limits of a bank over several boxes are given to its members")
+            device.gate = MembersGate(self)
+            return
         if isinstance(device, Bank):
             self._banks[device.name] = _bounds(device.spec, device.channels, limits or {})
         device.gate = self
@@ -144,6 +172,8 @@ class SafetyGate:
 
     def found(self, device: Actuators) -> None:
         """Count what ``device`` was found to hold towards the total; nothing else is believed."""
+        if device.members:
+            return
         bank = self._banks[device.name]
         if bank.resistance is not None:
             drive = device.read_back()
@@ -178,7 +208,10 @@ class SafetyGate:
         finite = np.isfinite(bank.slew)
         duration = float((step[finite] / bank.slew[finite]).max(initial=0.0))
         steps = RAMP_STEPS if step.max(initial=0.0) > 0 else 1
+        begun = self._clock.now()
         for k in range(1, steps + 1):
+            if not finite.any() and k < steps and self._clock.now() - begun > RAMP_SECONDS:
+                continue
             # A hair longer than the limit asks, so that rounding never makes a step too fast,
             # not even the clock's own where it has run for long.
             hair = 1e-12 + 2 * math.ulp(self._clock.now())

@@ -191,6 +191,41 @@ def check(
 
 
 @app.command()
+def emulate(
+    lab: Annotated[str, typer.Argument(help="A lab, like lab-16.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The bench file to write; LAB.toml by default.")
+    ] = None,
+    latency: Annotated[bool, typer.Option(help="Boxes take as long as real ones.")] = True,
+    noise: Annotated[bool, typer.Option(help="Readings are noisy, and drift.")] = True,
+    lockstep: Annotated[
+        bool, typer.Option(help="Time moves with what the client does, not with the wall's clock.")
+    ] = False,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="BOX:KIND[@AFTER][xCOUNT]; may be repeated.")
+    ] = None,
+    chip_seed: ChipSeedOption = 0,
+    imports: ImportOption = None,
+) -> None:
+    """Start an emulated lab, write the bench file that points at it, serve until Ctrl-C."""
+    from hilonn.cli.emulate import emulate_command
+
+    _guarded(
+        partial(
+            emulate_command,
+            lab,
+            out,
+            latency=latency,
+            noise=noise,
+            lockstep=lockstep,
+            faults=tuple(fault or ()),
+            chip_seed=chip_seed,
+            imports=tuple(imports or ()),
+        )
+    )
+
+
+@app.command()
 def schema(
     which: Annotated[str, typer.Argument(help="bench or experiment")],
 ) -> None:

@@ -26,6 +26,9 @@ class Device(ABC):
     nonblocking: ClassVar[bool] = False
     """True for a device whose verbs never wait for a wire: it is called in place."""
 
+    members: tuple[Device, ...] = ()
+    """The devices that a bank over several boxes is made of: they hold the limits and are made safe themselves."""
+
     def __init__(self, name: str) -> None:
         self.name = name
         self.gate: Gate = OpenGate()

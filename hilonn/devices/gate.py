@@ -16,7 +16,8 @@ class Gate(Protocol):
     ``generation`` rises whenever what a device holds may not be what was last written.
     """
 
-    generation: int
+    @property
+    def generation(self) -> int: ...
 
     def admit(self, device: Device, verb: str, value: FloatArray) -> None:
         """Return if ``device.verb(value)`` may happen; raise LimitError if not."""

@@ -64,9 +64,13 @@ class Server:
     def start(self) -> Self:
         raise NotImplementedError
 
+    def ask_to_stop(self) -> None:
+        """Let the threads end, without waiting for them."""
+        self._stopping.set()
+
     def stop(self) -> None:
         """Close every connection and end every thread."""
-        self._stopping.set()
+        self.ask_to_stop()
         for thread in self._threads:
             thread.join(timeout=5.0)
 

@@ -1,0 +1,95 @@
+"""``emulate``: a whole lab on this machine's loopback, until it is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from hilonn import registry
+from hilonn.errors import ConfigError
+from hilonn.interruptions import TERMINATING, put_back
+
+REDRAW = 0.5  # s
+
+
+def emulate_command(
+    lab: str,
+    out: Path | None,
+    *,
+    latency: bool,
+    noise: bool,
+    lockstep: bool,
+    faults: tuple[str, ...],
+    chip_seed: int,
+    imports: tuple[str, ...],
+) -> int:
+    """Serve ``lab`` until Ctrl-C or SIGTERM; its addresses and bench file go to stdout, its boxes' state to a terminal."""
+    for module in imports:
+        registry.import_module(module)
+    build = registry.load("hilonn.emulators", lab)
+    path = Path(f"{lab}.toml") if out is None else out
+    if path.suffix != ".toml":
+        raise ConfigError(f"--out {path}: a bench file ends in .toml")
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"--out {path}: there is no folder {path.absolute().parent}")
+    options = {
+        "latency": latency,
+        "noise": noise,
+        "lockstep": lockstep,
+        "faults": faults,
+        "chip_seed": chip_seed,
+    }
+    stop = threading.Event()
+    before: dict[int, Any] = {}
+    for number in (signal.SIGINT, *TERMINATING):
+        before[number] = signal.signal(number, lambda n, frame: stop.set())
+    try:
+        with build(**options) as running:
+            for name, server in running.servers.items():
+                sys.stdout.write(f"{name} {server.address}\n")
+            sys.stdout.write(f"control {running.control.address}\n")
+            running.write_bench(path)
+            sys.stdout.write(f"bench {path}\n")
+            sys.stdout.flush()
+            _show(running, stop)
+    finally:
+        put_back(before)
+    return 0
+
+
+def _show(running: Any, stop: threading.Event) -> None:
+    """The boxes' state on a terminal; only waiting elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        while not stop.wait(REDRAW):
+            pass
+        return
+    with Live(_table(running), console=console, auto_refresh=False) as live:
+        while not stop.wait(REDRAW):
+            live.update(_table(running), refresh=True)
+
+
+def _table(running: Any) -> Table:
+    table = Table(title=f"{running.name}, {running.rack.now():.0f} s", expand=False)
+    for title in ("box", "address", "transactions", "busy", "state"):
+        table.add_column(title)
+    with running.rack.lock:
+        states = {name: server.instrument.state() for name, server in running.servers.items()}
+    for name, server in running.servers.items():
+        shown = ", ".join(f"{key} {value}" for key, value in states[name].items())
+        struck = ", ".join(server.faults.struck[-3:])
+        table.add_row(
+            name,
+            server.address,
+            f"{server.transactions:,}",
+            f"{server.busy_seconds:.1f} s",
+            shown + (f" [faults: {struck}]" if struck else ""),
+        )
+    return table
