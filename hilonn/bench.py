@@ -39,7 +39,14 @@ from hilonn.devices import (
     TemperatureController,
     Timing,
 )
-from hilonn.errors import ConfigError, ConnectionLost, DeviceError, HilonnError, LimitError
+from hilonn.errors import (
+    ConfigError,
+    ConnectionLost,
+    DeviceError,
+    DeviceTimeout,
+    HilonnError,
+    LimitError,
+)
 from hilonn.interruptions import (
     Interruptions,
     deferred,
@@ -51,11 +58,14 @@ from hilonn.records import Records, load_records
 from hilonn.registry import Wire
 from hilonn.safety import Interlock, SafetyGate, interlock_reader
 from hilonn.transports.contract import ClockSource, Connection, RecordSource, Snapshotable
+from hilonn.transports.transport import Transport
 from hilonn.typing import Snapshot
 
 D = TypeVar("D", bound=Device)
 STABLE_TIMEOUT = 600.0
 """Seconds on the bench's clock that a temperature may take to settle before light goes on."""
+RETRY = (0.2, 5.0)
+"""s: first and longest pause between two looks at whether what was lost is back."""
 
 
 class Bench:
@@ -154,6 +164,10 @@ class Bench:
                 self.clock.sleep(1.0)
         for laser in self._of(Laser):
             laser.set_emission(True)
+            if not laser.emission():
+                raise LimitError(
+                    f"{laser.name} was switched on and is off: is its interlock open, or its key turned off?"
+                )
         self._lit = True
 
     def status(self) -> dict[str, float]:
@@ -194,6 +208,68 @@ class Bench:
                 + "\n".join(f"  {error}" for error in failures)
                 + "\nSwitch the laser and the heater supply off by hand."
             )
+
+    def waits_for(self, error: HilonnError) -> bool:
+        """Whether the bench file says to wait after ``error`` of a verb."""
+        safety = self.file.safety
+        if isinstance(error, LimitError):
+            return safety.on_interlock == "wait"
+        lost = isinstance(error, (ConnectionLost, DeviceTimeout, DeviceError))
+        return lost and safety.on_connection_lost == "wait"
+
+    def recover(self, error: HilonnError, notice: Callable[[str], None] | None = None) -> None:
+        """After ``error`` of a verb: raise it, or wait until the bench is whole again, as its file says.
+
+        Waiting, everything that still answers is made safe first; boxes that come back must say who they were; light
+        is on at the end, and what was programmed is not believed. ``notice`` is told what is waited for. After the
+        file's patience ``error`` is raised, with what was last wrong.
+        """
+        if not self.waits_for(error):
+            raise error
+        safety = self.file.safety
+        tell = notice or (lambda text: None)
+        deadline = self.clock.now() + safety.patience
+        pause, last = RETRY[0], str(error)
+        while True:
+            try:
+                self.safe_state()
+            except DeviceError as unsafe:
+                last = f"{error}; {unsafe}"  # what is gone cannot be made safe: the rest is
+            tell(last)
+            self.clock.sleep(pause)
+            pause = min(2 * pause, RETRY[1])
+            try:
+                self._bring_back()
+                self.gate.forget_trips()
+                self.light_on()
+                self.gate.check_interlocks()
+                return
+            except (ConnectionLost, DeviceTimeout, DeviceError, LimitError) as again:
+                last = str(again)
+                if self.clock.now() > deadline:
+                    raise type(error)(
+                        f"{error}\nwaited {safety.patience:g} s; then: {again}"
+                    ) from again
+
+    def _bring_back(self) -> None:
+        """Open what was lost, and check who is there. Raises ConnectionLost, DeviceTimeout, DeviceError."""
+        for name, connection in self.connections.items():
+            if not isinstance(connection, Transport):
+                continue
+            frames = self.file.devices.items()
+            hung = [self.devices[d] for d, frame in frames if frame.connection == name]
+            if connection.lost:
+                connection.reconnect(0.0)
+                for device in hung:
+                    device.close()
+                    device.open()
+            for device in hung:
+                answered = device.identity()
+                if answered != self.identities[device.name]:
+                    raise DeviceError(
+                        f"{device.name}: {self.identities[device.name]} was there, {answered} answers now"
+                    )
+                self.gate.reconnected(device)
 
     def close(self) -> None:
         """Make safe, disconnect, release. Safe to call twice."""
@@ -376,6 +452,7 @@ class Bench:
             section.high,
             section.low if section.resume_low is None else section.resume_low,
             section.high if section.resume_high is None else section.resume_high,
+            section.every,
         )
 
     def _connect(self) -> None:

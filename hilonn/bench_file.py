@@ -65,7 +65,8 @@ class ChipFrame(BaseModel):
 
 
 class InterlockSection(_Section):
-    """``[[safety.interlocks]]``: trips outside low .. high, lets go inside resume_low .. resume_high."""
+    """``[[safety.interlocks]]``: trips outside low .. high, lets go inside resume_low .. resume_high. Read before every
+    write, but not more often than ``every`` seconds."""
 
     device: str
     quantity: Literal["temperature", "stable", "power", "emission"]
@@ -73,6 +74,7 @@ class InterlockSection(_Section):
     high: float = np.inf
     resume_low: float | None = None
     resume_high: float | None = None
+    every: Annotated[float, Field(ge=0)] = 0.0
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -84,11 +86,19 @@ class InterlockSection(_Section):
 
 
 class SafetySection(_Section):
-    """``order``: devices in the order in which they are made safe; those not named come last."""
+    """``order``: devices in the order in which they are made safe; those not named come last.
+
+    ``on_connection_lost`` "wait": where a box is lost, answers nothing or reports an error, the others are made safe,
+    and for ``patience`` seconds the run waits until it is back and has said who it is. ``on_interlock`` "wait": the
+    same where an interlock trips or a laser goes off by itself; light then goes on again unasked, so "stop" is the
+    default.
+    """
 
     total_power: Annotated[float, Field(gt=0)] = np.inf
     order: list[str] = []
-    on_connection_lost: Literal["stop"] = "stop"
+    on_connection_lost: Literal["stop", "wait"] = "stop"
+    on_interlock: Literal["stop", "wait"] = "stop"
+    patience: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600.0
     read_back_tolerance: Annotated[float, Field(gt=0)] | None = None
     interlocks: list[InterlockSection] = []
 

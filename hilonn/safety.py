@@ -33,7 +33,7 @@ LIMITS = ("low", "high", "current", "max_power", "resistance", "slew_rate")
 @dataclass(frozen=True, slots=True)
 class Interlock:
     """Watches ``read()``; trips outside ``low`` .. ``high``, and lets go again only inside
-    ``resume_low`` .. ``resume_high``, which lie within them."""
+    ``resume_low`` .. ``resume_high``, which lie within them. Read at most every ``every`` seconds."""
 
     name: str
     read: Callable[[], float]
@@ -41,6 +41,7 @@ class Interlock:
     high: float = np.inf
     resume_low: float = -np.inf
     resume_high: float = np.inf
+    every: float = 0.0
 
 
 class MembersGate:
@@ -102,6 +103,7 @@ class SafetyGate:
         self._banks: dict[str, _Bank] = {}
         self._interlocks: list[Interlock] = []
         self._tripped: set[int] = set()
+        self._looked: dict[int, float] = {}
         self._releasing = 0
         self.generation = 0
         self.on_trip: Callable[[], None] = lambda: None
@@ -231,8 +233,15 @@ class SafetyGate:
         """LimitError while an interlock is tripped; the first trip makes the bench safe."""
         if not self._interlocks:
             return
+        now = self._clock.now()
         for number, interlock in enumerate(self._interlocks):
+            if (
+                number not in self._tripped
+                and now - self._looked.get(number, -np.inf) < interlock.every
+            ):
+                continue
             value = interlock.read()
+            self._looked[number] = now
             if number in self._tripped:
                 if interlock.resume_low <= value <= interlock.resume_high:
                     self._tripped.discard(number)
@@ -250,6 +259,11 @@ class SafetyGate:
                     f"{interlock.low:g} .. {interlock.high:g}; the bench was made safe. It lets go "
                     f"within {interlock.resume_low:g} .. {interlock.resume_high:g}"
                 )
+
+    def forget_trips(self) -> None:
+        """Look at every interlock anew: the bench was made safe and begins again."""
+        self._tripped.clear()
+        self._looked.clear()
 
     def snapshot(self) -> Snapshot:
         """What was last accepted, by device."""

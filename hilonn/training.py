@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from hilonn.bench import Bench
 from hilonn.chips import MatrixChip
 from hilonn.datasets import Split
-from hilonn.errors import ConfigError, ResumeError
+from hilonn.errors import ConfigError, HilonnError, ResumeError
 from hilonn.network import Network
 from hilonn.passes import (
     Keep,
@@ -198,6 +199,8 @@ class Trainer:
             np.zeros(0, dtype=int),
         )
         self._origin = chip.clock.now()
+        self.on_wait: Callable[[str], None] | None = None
+        """Told what a bench waits for that has lost a box."""
         self.spread: tuple[float, ...] = ()
         """Standard deviation of every layer's activations where their noise was last measured."""
 
@@ -401,6 +404,7 @@ class Trainer:
         steps = -(-len(train.targets) // schedule.batch)
         with _Interruptions(bench) as interruptions:
             if bench is not None:
+                runner.recover = partial(self._recover, bench, run)
                 bench.light_on()
             while state.epoch < schedule.epochs and not state.stopped:
                 for batch in self._batches(train, schedule, steps):
@@ -428,6 +432,18 @@ class Trainer:
                 self._save(run)
                 run.event("trained", weights_sha256=self.weights_sha256)
 
+    def _recover(self, bench: Bench, run: Run | None, error: HilonnError) -> None:
+        """Wait for what the bench lost, if its file says so; the run keeps what happened."""
+        if not bench.waits_for(error):
+            raise error
+        began = time.perf_counter()
+        if run is not None:
+            run.event("lost", error=str(error))
+        bench.recover(error, self.on_wait)
+        self.chip.forget()
+        if run is not None:
+            run.event("back", seconds=round(time.perf_counter() - began, 3))
+
     def _wanted(self, targets: IntArray | FloatArray) -> FloatArray:
         """(samples, outputs): labels as one-hot rows, numbers as they are."""
         if targets.ndim == 2:
@@ -436,8 +452,14 @@ class Trainer:
 
     def _look(self) -> None:
         """Glance at the bench: at the same steps in every run, since a plant moves when it is asked."""
-        if self.bench is not None:
+        if self.bench is None:
+            return
+        try:
             self._state.status = self.bench.status()
+        except HilonnError as error:
+            if self.runner.recover is None:
+                raise
+            self.runner.recover(error)
 
     def _keep_records(self, run: Run) -> None:
         """What the log needs to be replayed: the chips' records as they are now."""

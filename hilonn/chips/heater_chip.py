@@ -163,6 +163,16 @@ class HeaterChip(MatrixChip):
         """Drives (heaters,) for own phases (heaters,) in rad; heaters not accepted stay at zero."""
         return np.where(self._heaters.usable, self._heaters.drives(own[np.newaxis])[0], 0.0)
 
+    def forward(self, own: FloatArray) -> FloatArray:
+        """What the record says that the chip multiplies by at own phases (heaters,) in rad, per unit of scale: real
+        (outputs, inputs). ConfigError where this architecture's record has no forward model."""
+        raise ConfigError(f"the record of {self.id}, a {self.architecture}, has no forward model")
+
+    def _mesh_phases(self, own: FloatArray) -> FloatArray:
+        """Phases (heaters,) on the chip for own phases: offsets and crosstalk added."""
+        spread: FloatArray = self._heaters.crosstalk @ own
+        return self._heaters.offset + own + spread
+
     def forget(self) -> None:
         """Nothing: what is read without a signal is read in every play."""
 

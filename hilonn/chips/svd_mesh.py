@@ -73,6 +73,9 @@ class SvdMeshChip(CoherentChip):
         expected = float(unsure) * np.sqrt(2 * self.ports)  # physics rule 12
         return expected > DOUBTFUL or not self._heaters.usable.all()
 
+    def forward(self, own: FloatArray) -> FloatArray:
+        return np.asarray(self._model.matrix(self._mesh_phases(own)).real)
+
     def compile(self, matrices: FloatArray, near: Sequence[Settings | None]) -> list[Settings]:
         """As ``HeaterChip.compile``; where the chip descends, its decomposition is only the start."""
         if not self.follows:

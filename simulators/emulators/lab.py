@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -114,14 +115,10 @@ class Lab:
 
 def parse_fault(text: str) -> tuple[str, Fault]:
     """``BOX:KIND[@AFTER][xCOUNT]``: a wire fault of one box, after so many good answers. ConfigError otherwise."""
-    box, _, rest = text.partition(":")
-    rest, _, count = rest.partition("x")
-    kind, _, after = rest.partition("@")
-    if kind not in KINDS or not box:
+    found = re.fullmatch(r"([^:]+):([a-z_]+)(?:@(\d+))?(?:x(\d+))?", text)
+    if found is None or found.group(2) not in KINDS:
         raise ConfigError(
-            f"--fault {text}: give BOX:KIND[@AFTER][xCOUNT], KIND one of {', '.join(KINDS)}"
+            f"--fault {text}: give BOX:KIND[@AFTER][xCOUNT] with whole numbers, KIND one of {', '.join(KINDS)}"
         )
-    try:
-        return box, Fault(kind, int(after or 0), int(count or 1))  # type: ignore[arg-type]
-    except ValueError:
-        raise ConfigError(f"--fault {text}: AFTER and COUNT are whole numbers") from None
+    box, kind, after, count = found.groups()
+    return box, Fault(kind, int(after or 0), int(count or 1))  # type: ignore[arg-type]

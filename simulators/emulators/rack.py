@@ -27,7 +27,7 @@ class Generator:
 @dataclass
 class Listener:
     """A meter that waits for the trigger: it reads detectors ``columns``, ``samples`` samples of ``period`` s, at full
-    scales ``full_scale`` (len(columns),) in W, and is given (signal, saturated), each (samples, columns)."""
+    scales ``full_scale`` (len(columns),) in W, and is given (signal in W, saturated), each (samples, columns)."""
 
     columns: list[int]
     samples: int
@@ -54,6 +54,11 @@ class Rack:
         self._ahead = 0.0
         self._generators: dict[str, Generator] = {}
         self._listeners: dict[str, Listener] = {}
+
+    @property
+    def responsivity(self) -> float:
+        """A/W by which meters turn their detectors' currents into W: what every one of them should have."""
+        return 1.0 if self.plant is None else self.plant.parameters.responsivity
 
     # -- time -------------------------------------------------------------------------------------
 
@@ -174,17 +179,18 @@ class Rack:
     def sample(
         self, columns: list[int], full_scale: FloatArray, period: float
     ) -> tuple[FloatArray, np.ndarray]:
-        """One reading now of detectors ``columns``, with what the modulators show at rest: (columns,) each."""
+        """One reading (W) now of detectors ``columns``, at full scales ``full_scale`` (columns,) in W, with what the
+        modulators show at rest: (columns,) each."""
         if self.plant is None:
             return np.zeros(len(columns)), np.zeros(len(columns), dtype=bool)
         plant = self._follow()
         scales = np.full(2 * plant.truth.ports, plant.detection.ranges[-1])
-        scales[columns] = full_scale
+        scales[columns] = full_scale * self.responsivity
         plant.detection.full_scales = scales
         plant.arm(1, 1, period)
         signal, saturated = plant.fetch()
         self.busy(period)
-        return signal[0, columns], saturated[0, columns]
+        return signal[0, columns] / self.responsivity, saturated[0, columns]
 
     def _trigger_in_the_dark(self) -> float:
         duration = 0.0
@@ -213,11 +219,12 @@ class Rack:
     ) -> tuple[FloatArray, np.ndarray]:
         scales = np.full(2 * plant.truth.ports, plant.detection.ranges[-1])
         for listener in listeners:
-            scales[listener.columns] = listener.full_scale
+            scales[listener.columns] = listener.full_scale * self.responsivity
         plant.detection.full_scales = scales
         plant.arm(len(pattern), 1, period)
         plant.play(period)
-        return plant.fetch()
+        signal, saturated = plant.fetch()
+        return signal / self.responsivity, saturated
 
 
 def _long_enough(values: np.ndarray, samples: int) -> np.ndarray:
