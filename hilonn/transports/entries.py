@@ -13,6 +13,7 @@ from hilonn.transports.serial_line import SerialWire
 from hilonn.transports.tcp import TcpWire
 from hilonn.transports.traffic import TrafficLog, read_traffic
 from hilonn.transports.transport import Transport
+from hilonn.transports.visa import VisaWire
 from hilonn.transports.wire import Wire
 from hilonn.transports.zmq_wire import ZmqWire
 
@@ -46,6 +47,20 @@ class SerialOptions(WireOptions):
     xonxoff: bool = False
 
 
+class VisaOptions(WireOptions):
+    """``transport = "visa"``: ``resource`` as VISA writes it; ``library``, ``clear`` and ``ended`` as in ``VisaWire``; the
+    last four for a serial resource."""
+
+    resource: str
+    library: str = "@py"
+    clear: bool = True
+    ended: bool = True
+    baud: int = Field(default=115200, gt=0)
+    bytesize: Literal[7, 8] = 8
+    parity: Literal["N", "E", "O"] = "N"
+    stopbits: Literal[1, 2] = 1
+
+
 class ZmqOptions(WireOptions):
     """``transport = "zmq"``: ``address`` as ZeroMQ writes it; ``correlate`` as in ``ZmqWire``."""
 
@@ -75,6 +90,21 @@ def _serial(name: str, options: SerialOptions) -> Transport:
     return over(name, options, SerialWire(options.port, options.baud, settings))
 
 
+def _visa(name: str, options: VisaOptions) -> Transport:
+    from pyvisa.constants import Parity, StopBits
+
+    line = {
+        "baud_rate": options.baud,
+        "data_bits": options.bytesize,
+        "parity": {"N": Parity.none, "O": Parity.odd, "E": Parity.even}[options.parity],
+        "stop_bits": {1: StopBits.one, 2: StopBits.two}[options.stopbits],
+    }
+    wire = VisaWire(
+        options.resource, options.library, clear=options.clear, ended=options.ended, line=line
+    )
+    return over(name, options, wire)
+
+
 def _zmq(name: str, options: ZmqOptions) -> Transport:
     return over(name, options, ZmqWire(options.address, options.correlate))
 
@@ -85,5 +115,6 @@ def _replay(name: str, options: ReplayOptions) -> Transport:
 
 tcp = TransportType(options=TcpOptions, build=_tcp)
 serial = TransportType(options=SerialOptions, build=_serial)
+visa = TransportType(options=VisaOptions, build=_visa)
 zmq = TransportType(options=ZmqOptions, build=_zmq)
 traffic = TransportType(options=ReplayOptions, build=_replay)

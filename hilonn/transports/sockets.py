@@ -35,6 +35,13 @@ class OpenSocket:
     def close(self) -> None:
         self._socket.close()
 
+    def shut_down(self) -> None:
+        """End the connection and leave the socket to its owner."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it has ended
+
     def send(self, data: bytes, timeout: float) -> None:
         """All of ``data``. Raises ConnectionLost, DeviceTimeout."""
         try:
