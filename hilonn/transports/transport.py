@@ -82,6 +82,7 @@ class Transport:
         self._lost: str | None = None
         self._dirty = ""
         self._outstanding = False
+        self._probes = 0
         self._asked: tuple[bytes, float, float] = (b"", 0.0, 0.0)
         self._speak()
 
@@ -163,7 +164,9 @@ class Transport:
         except ConnectionLost as error:
             self._lose(error)
             raise
-        self._lost, self._dirty, self._outstanding = None, "", False
+        # on a line that was lost, an answer may be under way still
+        again = self._lost is not None and not self.wire.reopens
+        self._lost, self._dirty, self._outstanding = None, "connected again" if again else "", again
         self._note("open", self.address.encode())
         self._rest()
 
@@ -295,13 +298,26 @@ class Transport:
                 )
 
     def _resync(self, query: str, pattern: str) -> None:
-        """Ask what only one line answers, and drop all that comes before it."""
+        """Ask what only one line answers, and drop all that comes before it. Where earlier tries are unanswered too, theirs
+        come first; a box that has answered one of them and then is silent has lost the others."""
         data = self._framed(query)
-        self._send(data)
-        self._asked = (data, self.timeout, self._now() + self.timeout)
         end = self.dialect.read.encode("latin-1")
-        while re.fullmatch(pattern, self._reader.until(end).decode("latin-1").strip()) is None:
-            pass
+        self._send(data)
+        self._probes += 1
+        self._asked = (data, self.timeout, self._now() + self.timeout)
+        answered = False
+        while self._probes:
+            try:
+                line = self._reader.until(end)
+            except DeviceTimeout:
+                if not answered:
+                    raise
+                break
+            if re.fullmatch(pattern, line.decode("latin-1").strip()) is not None:
+                answered = True
+                self._probes -= 1
+                self._asked = (data, self.timeout, self._now() + self.timeout)
+        self._probes = 0
 
     def _fall_out(self, error: BaseException) -> None:
         """Note that ``error`` left the wire out of step, or ended it."""
