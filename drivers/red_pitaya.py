@@ -27,7 +27,7 @@ from hilonn.drivers.page import DriverPage
 from hilonn.drivers.texts import numbers
 from hilonn.errors import ConfigError, DeviceError, DeviceTimeout
 from hilonn.transports import Dialect, Transport
-from hilonn.typing import BoolArray, FloatArray
+from hilonn.typing import FloatArray
 
 DIALECT = Dialect(write="\r\n", read="\r\n")
 PAGE = DriverPage(
@@ -284,8 +284,8 @@ class RedPitayaPhotodetectors(Photodetectors):
         high = np.abs(volts) >= full * (1.0 - 2.0 ** (2 - BITS))
         shape = (averages, samples, self.channels)
         signal = self._means(volts).reshape(shape).mean(axis=0)
-        saturated: BoolArray = (self._means(high.astype(float)) > 0.0).reshape(shape).any(axis=0)
-        return DetectorReadings(signal / self._options.volts_per_unit, saturated)
+        clipped = self._means(high.astype(float)).reshape(shape).max(axis=0) > 0.0
+        return DetectorReadings(signal / self._options.volts_per_unit, clipped)
 
     def _safe_state(self) -> None:
         return None  # an input drives nothing
