@@ -24,6 +24,7 @@ from hilonn.devices import (
 from hilonn.drivers import scpi
 from hilonn.drivers.options import Options, on_a_wire
 from hilonn.drivers.page import DriverPage
+from hilonn.drivers.settings import Settings
 from hilonn.drivers.texts import numbers
 from hilonn.errors import ConfigError, DeviceError, DeviceTimeout
 from hilonn.transports import Dialect, Transport
@@ -110,18 +111,20 @@ class RedPitayaModulators(Modulators):
         super().__init__(name, options.channels, spec, BUFFER)
         self._transport = transport
         self._options = options
-        self._sent: dict[str, str] = {}
-        self._loaded = False
+        self._box = Settings(transport, ERRORS)
+        self._pattern: dict[str, bytes] = {}
         transport.speak(DIALECT)
 
     def identity(self) -> Identity:
         return scpi.identity(self._transport, "redpitaya")
 
     def _open(self) -> None:
-        self._sent, self._loaded = {}, False
+        self._box.forget()
+        self._pattern = {}
         self.identity()
         if self._options.at_opening:
-            self._tell([*self._options.at_opening], "set-up of `at_opening`")
+            commands = [command.encode() for command in self._options.at_opening]
+            self._box.tell(commands, f"{self.name}: set-up of `at_opening`")
 
     def _close(self) -> None:
         return None
@@ -136,55 +139,40 @@ class RedPitayaModulators(Modulators):
             )
         counted = samples if self._options.frequency_of == "pattern" else BUFFER
         source = "INT" if self._options.trigger == "internal" else "EXT_PE"
-        settings: dict[str, str] = {}
-        for channel in range(1, self.channels + 1):
-            volts = drive[:, channel - 1] / self._gain
-            settings |= {
-                f"SOUR{channel}:FUNC": "ARBITRARY",
-                f"SOUR{channel}:VOLT": "1",
-                f"SOUR{channel}:VOLT:OFFS": "0",
-                f"SOUR{channel}:TRAC:DATA:DATA": ",".join(f"{v:.5f}" for v in volts),
-                f"SOUR{channel}:FREQ:FIX": f"{1.0 / (counted * period):.9g}",
-                f"SOUR{channel}:BURS:STAT": "BURST",
-                f"SOUR{channel}:BURS:NCYC": str(timing.plays),
-                f"SOUR{channel}:TRIG:SOUR": source,
-            }
-        self._set(settings | self._outputs("ON"), f"loading {samples} samples")
-        self._loaded = True
+        settings: dict[str, bytes] = {}
+        for k in range(1, self.channels + 1):
+            volts = ",".join(f"{v:.5f}" for v in drive[:, k - 1] / self._gain)
+            for header, value in (
+                ("FUNC", "ARBITRARY"),
+                ("VOLT:OFFS", "0"),  # before VOLT: their sum is limited
+                ("VOLT", "1"),
+                ("TRAC:DATA:DATA", volts),
+                ("FREQ:FIX", f"{1.0 / (counted * period):.9g}"),
+                ("BURS:STAT", "BURST"),
+                ("BURS:NCYC", str(timing.plays)),
+                ("TRIG:SOUR", source),
+            ):
+                settings[f"{k}:{header}"] = f"SOUR{k}:{header} {value}".encode()
+        self._box.set(settings | self._outputs("ON"), f"{self.name}: loading {samples} samples")
+        self._pattern = settings
 
     def _play(self) -> None:
-        if not self._loaded:
+        if not (self._pattern and self._box.holds(self._pattern)):
             raise DeviceError(f"{self.name}.play: nothing is loaded; load first")
-        if any(self._sent.get(k) != v for k, v in self._outputs("ON").items()):
-            self._set(self._outputs("ON"), "switching the outputs on")
+        if not self._box.holds(self._outputs("ON")):
+            self._box.set(self._outputs("ON"), f"{self.name}: switching the outputs on")
         if self._options.trigger == "internal":
-            self._tell(["SOUR:TRIG:INT"], "starting the generators")
+            self._box.tell([b"SOUR:TRIG:INT"], f"{self.name}: starting the generators")
 
     def _safe_state(self) -> None:
         """Outputs off; what is loaded stays, and the next play switches them on again."""
-        self._sent = {k: v for k, v in self._sent.items() if not k.startswith("OUTPUT")}
-        self._set(self._outputs("OFF"), "switching the outputs off")
+        doing = f"{self.name}: switching the outputs off"
+        self._box.set(self._outputs("OFF"), doing, anew=True)
 
-    def _outputs(self, state: str) -> dict[str, str]:
-        return {f"OUTPUT{channel}:STATE": state for channel in range(1, self.channels + 1)}
-
-    def _set(self, settings: dict[str, str], doing: str) -> None:
-        """What differs from what the box has, at once; then what it says to that, also where nothing differs: an answer
-        shows that the box is there."""
-        held, self._sent = self._sent, {}
-        changes = [f"{k} {v}" for k, v in settings.items() if held.get(k) != v]
-        try:
-            self._tell(changes, doing)
-        except BaseException:
-            self._loaded = False  # what the box holds is not known
-            raise
-        self._sent = held | settings
-
-    def _tell(self, commands: list[str], doing: str) -> None:
-        with self._transport.atomic():
-            if commands:
-                self._transport.write("\r\n".join(commands))
-            scpi.raise_errors(self._transport, f"{self.name}: {doing}", ERRORS)
+    def _outputs(self, state: str) -> dict[str, bytes]:
+        return {
+            f"{k}:output": f"OUTPUT{k}:STATE {state}".encode() for k in range(1, self.channels + 1)
+        }
 
 
 class RedPitayaPhotodetectorsOptions(Options):
@@ -219,6 +207,7 @@ class RedPitayaPhotodetectors(Photodetectors):
         super().__init__(name, options.channels, spec, ranges, BUFFER // LEAST)
         self._transport = transport
         self._options = options
+        self._box = Settings(transport, ERRORS)
         self._clock = WallClock()
         self._order = {"big": ">f4", "little": "<f4", "probe": ""}[options.byte_order]
         self._windows = np.zeros((0, 2), dtype=int)
@@ -372,9 +361,7 @@ class RedPitayaPhotodetectors(Photodetectors):
         return means
 
     def _tell(self, commands: list[str], doing: str) -> None:
-        with self._transport.atomic():
-            self._transport.write("\r\n".join(commands))
-            scpi.raise_errors(self._transport, f"{self.name}: {doing}", ERRORS)
+        self._box.tell([command.encode() for command in commands], f"{self.name}: {doing}")
 
 
 red_pitaya_modulators = on_a_wire(RedPitayaModulatorsOptions, RedPitayaModulators)

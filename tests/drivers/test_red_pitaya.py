@@ -79,7 +79,7 @@ class TestPhotodetectors(PhotodetectorsContract):
 
 def test_golden_lines_of_a_pattern() -> None:
     first = (
-        b"SOUR1:FUNC ARBITRARY\r\nSOUR1:VOLT 1\r\nSOUR1:VOLT:OFFS 0\r\n"
+        b"SOUR1:FUNC ARBITRARY\r\nSOUR1:VOLT:OFFS 0\r\nSOUR1:VOLT 1\r\n"
         b"SOUR1:TRAC:DATA:DATA 0.25000,-0.50000\r\nSOUR1:FREQ:FIX 50000\r\nSOUR1:BURS:STAT BURST\r\n"
         b"SOUR1:BURS:NCYC 1\r\nSOUR1:TRIG:SOUR INT\r\nOUTPUT1:STATE ON\r\n"
     )
