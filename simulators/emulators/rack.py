@@ -19,21 +19,24 @@ SAME = 1e-3
 @dataclass
 class Generator:
     """What one box plays when the trigger comes: ``columns`` of the modulators, ``pattern`` (samples, columns) in
-    V at the modulators, one sample every ``period`` s, ``cycles`` times over (None: as long as somebody reads). Its last
-    sample then stays."""
+    V at the modulators, one sample every ``period`` s, ``cycles`` times over (None: as long as somebody reads). It then
+    stands at its sample ``rests``."""
 
     columns: list[int]
     pattern: FloatArray
     period: float
     cycles: int | None = None
+    rests: int = -1
 
-    def rows(self, indices: IntArray) -> FloatArray:
-        """What it shows at the samples ``indices`` after the trigger."""
+    def rows(self, indices: IntArray, period: float) -> FloatArray:
+        """What it shows at the samples ``indices`` of ``period`` s after the trigger."""
         samples = len(self.pattern)
-        at = indices % samples
+        if abs(period / self.period - 1.0) > SAME:
+            indices = np.floor((indices + 0.5) * period / self.period).astype(np.int64)
+        shown = indices % samples
         if self.cycles is not None:
-            at = np.where(indices < samples * self.cycles, at, samples - 1)
-        return self.pattern[at]
+            shown = np.where(indices < samples * self.cycles, shown, self.rests)
+        return self.pattern[shown]
 
 
 @dataclass
@@ -197,7 +200,7 @@ class Rack:
         return signal[0], saturated[0]
 
     def _happen(self, playing: list[Generator], listeners: list[Listener]) -> float:
-        """Light of one play, read by every listener; afterwards the modulators stand at their last samples."""
+        """Light of one play, read by every listener; afterwards the modulators stand where their boxes leave them."""
         if self.plant is None:
             return self._in_the_dark(listeners)
         plant = self._follow()
@@ -211,7 +214,7 @@ class Rack:
         plant.clock.set(max(ends, default=started))
         for generator in playing:
             self._shown = self._shown.copy()
-            self._shown[generator.columns] = generator.pattern[-1]
+            self._shown[generator.columns] = generator.pattern[generator.rests]
         duration = plant.clock.now() - started
         self.busy(duration)
         return duration
@@ -237,15 +240,15 @@ class Rack:
         own = max([g.period for g in playing], default=period)
         ratio = period / own
         if abs(ratio - 1.0) < SAME:
-            signal, saturated = self._expose(plant, playing, np.arange(samples), period)
+            signal, saturated = self._expose(plant, playing, np.arange(samples), own, period)
         elif ratio < 1.0:  # several readings of each sample
             indices = np.floor((np.arange(samples) + 0.5) * ratio).astype(np.int64)
             cycle = round(max([len(g.pattern) for g in playing], default=1) / ratio)
-            signal, saturated = self._expose(plant, playing, indices, period, cycle)
+            signal, saturated = self._expose(plant, playing, indices, own, period, cycle)
         else:  # several samples in each reading
             edges = np.floor(np.arange(samples) * ratio + SAME).astype(np.int64)
             count = int(np.floor(samples * ratio + SAME))
-            signal, saturated = self._expose(plant, playing, np.arange(count), own)
+            signal, saturated = self._expose(plant, playing, np.arange(count), own, own)
             lengths = np.diff(np.append(edges, count))[:, np.newaxis]
             signal = np.add.reduceat(signal, edges, axis=0) / lengths
             saturated = np.logical_or.reduceat(saturated, edges, axis=0)
@@ -260,11 +263,13 @@ class Rack:
         plant: Plant,
         playing: list[Generator],
         indices: IntArray,
+        own: float,
         period: float,
         cycle: int | None = None,
     ) -> tuple[FloatArray, np.ndarray]:
-        """Currents (samples, detectors) at the samples ``indices`` after the trigger, cycle by cycle: drift and noise of
-        a cycle are its own, as in the plant's own repeats, and the light of one that repeats is computed once."""
+        """Currents (samples, detectors) at the samples ``indices`` of ``own`` s after the trigger, read for ``period`` s each,
+        cycle by cycle: drift and noise of a cycle are its own, as in the plant's own repeats, and the light of one that
+        repeats is computed once."""
         if cycle is None:
             cycle = max([len(g.pattern) for g in playing], default=len(indices))
         loaded: FloatArray | None = None
@@ -273,7 +278,7 @@ class Rack:
             part = indices[first : first + cycle]
             rows = np.repeat(self._shown[np.newaxis], len(part), axis=0)
             for generator in playing:
-                rows[:, generator.columns] = generator.rows(part)
+                rows[:, generator.columns] = generator.rows(part, own)
             if loaded is None or not np.array_equal(rows, loaded):
                 plant.load(rows)
                 loaded = rows
