@@ -222,13 +222,13 @@ def test_light_reaches_the_plant_through_the_booster() -> None:
         laser = SantecTsl("laser", transport, SantecOptions(amplifier=10.0))
         laser.open()
         assert laser.power() == pytest.approx(0.1)
-        assert not plant.emission
+        assert not box.rack.emission()
         laser.set_emission(True)
         laser.set_power(0.05)
-        assert plant.emission
+        assert box.rack.emission()
         assert plant.laser_power == pytest.approx(0.05)
         laser.safe_state()
-        assert not plant.emission
+        assert not box.rack.emission()
 
 
 def test_an_open_interlock_takes_the_light_and_keeps_it() -> None:
