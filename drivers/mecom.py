@@ -14,6 +14,7 @@ import struct
 from hilonn.clock import WallClock
 from hilonn.errors import DeviceError
 from hilonn.transports import Dialect, Reader, Transport
+from hilonn.transports.numbering import next_number
 
 DIALECT = Dialect(write="\r", read="\r")
 ERRORS = {
@@ -59,7 +60,6 @@ class MeCom:
         self._name = name
         self._transport = transport
         self._address = address
-        self._sequence = 0
         self._clock = WallClock()
         transport.speak(DIALECT)
 
@@ -119,33 +119,32 @@ class MeCom:
         raise DeviceError(f"{self._name}: {what}: the box was busy {BUSY_TRIES} times running")
 
     def _once(self, payload: str) -> str:
-        self._sequence = self._sequence % 0xFFFF + 1
-        request = frame(self._address, self._sequence, payload)
-        sequence = self._sequence
+        with self._transport.atomic():
+            sequence = next_number(self._transport)
+            request = frame(self._address, sequence, payload)
 
-        def read(reader: Reader) -> str:
-            while True:
-                line = reader.line()
-                number, answer = self._parsed(line, request)
-                if number == sequence:
-                    return answer
+            def read(reader: Reader) -> str:
+                while (answer := self._parsed(reader.line(), request, sequence)) is None:
+                    pass  # it came late
+                return answer
 
-        return self._transport.ask(request, read)
+            return self._transport.ask(request, read)
 
-    def _parsed(self, line: str, request: bytes) -> tuple[int, str]:
-        """Sequence number and payload of an answer; its CRC, or as an acknowledgement the request's, holds."""
+    def _parsed(self, line: str, request: bytes, sequence: int) -> str | None:
+        """The payload of the answer to ``sequence``; its CRC, or as an acknowledgement the request's, holds. None: the answer
+        to something else."""
         found = _ANSWER.fullmatch(line)
         if found is None:
             raise DeviceError(f"{self._name}: {line[:60]!r} came, which is no frame of MeCom")
-        address, sequence = int(found.group(1), 16), int(found.group(2), 16)
+        address = int(found.group(1), 16)
         if address != self._address:
             raise DeviceError(
                 f"{self._name}: box {address} answered, box {self._address} was asked: {line[:60]!r}"
             )
-        if sequence != self._sequence:
-            return sequence, ""  # late: passed over
+        if int(found.group(2), 16) != sequence:
+            return None
         payload, check = found.group(3), int(found.group(4), 16)
         wanted = crc(line[:-4].encode("ascii") if payload else request[:-5])
         if check != wanted:
             raise DeviceError(f"{self._name}: {line[:60]!r} came; its CRC should be {wanted:04X}")
-        return sequence, payload
+        return payload
