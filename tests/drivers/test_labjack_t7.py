@@ -18,7 +18,7 @@ from hilonn.drivers.labjack_t7 import (
     LabJackOutputs,
     OutputsOptions,
 )
-from hilonn.errors import ConnectionLost, DeviceError, DeviceTimeout
+from hilonn.errors import ConfigError, ConnectionLost, DeviceError, DeviceTimeout
 from hilonn.simulators import Plant, resolve
 from hilonn.simulators.emulators import Rack, TcpServer
 from hilonn.simulators.emulators.lab import NOISES
@@ -153,6 +153,13 @@ def test_no_reading_is_no_number(value: str) -> None:
         inputs.arm(1, 1, TIMING)
         with pytest.raises(DeviceError, match=r"AIN0 answered .*no reading"):
             inputs.fetch()
+
+
+def test_more_inputs_than_there_are_is_refused() -> None:
+    with scripted([]) as transport:
+        assert LabJackInputs("meter", transport, InputsOptions(first=4)).channels == 10
+        with pytest.raises(ConfigError, match="11 inputs from AIN4 on are asked for, there are 10"):
+            LabJackInputs("meter", transport, InputsOptions(first=4, channels=11))
 
 
 def test_light_that_one_sets_reaches_what_the_other_reads() -> None:

@@ -20,6 +20,7 @@ from tests.drivers.faults import FAULTS, NAMED, survives
 from tests.drivers.wires import scripted, wired
 
 OK = (b":SYST:ERR?\r", b'0,"No error"\r')
+UNIT = (b":POW:UNIT?\r", b"1\r")
 CALM = (b":SYST:ALER?\r", b"No alerts.\r")
 IDENTITY = (b"*IDN?\r", b"SANTEC,TSL-570,21020001,0001.000.0001\r")
 OPENING = [
@@ -76,6 +77,7 @@ class TestLegacyOnly(ASantec):
 def test_golden_lines() -> None:
     exchanges = [
         *OPENING,
+        UNIT,
         (b":POW 5.0000\r", b""),
         OK,
         CALM,
@@ -126,6 +128,7 @@ def test_the_legacy_set_speaks_nm_and_asks_for_ranges_otherwise() -> None:
         (b"*OPC?\r", b"1\r"),
         CALM,
         (b":WAV?\r", b"+1550.1234\r"),
+        (b":POW:UNIT?\r", b"0\r"),
         (b":POW 6.9897\r", b""),
         OK,
         CALM,
@@ -178,6 +181,7 @@ def test_known_limits_need_not_be_asked() -> None:
 def test_an_error_is_raised_with_its_text() -> None:
     exchanges = [
         *OPENING,
+        UNIT,
         (b":POW 5.0000\r", b""),
         (b":SYST:ERR?\r", b'-222,"Data out of range"\r'),
         OK,
@@ -192,6 +196,7 @@ def test_an_error_is_raised_with_its_text() -> None:
 def test_a_setting_that_was_not_taken_is_found_out() -> None:
     exchanges = [
         *OPENING,
+        UNIT,
         (b":POW 5.0000\r", b""),
         OK,
         CALM,
@@ -201,6 +206,14 @@ def test_a_setting_that_was_not_taken_is_found_out() -> None:
         laser = SantecTsl("laser", transport, SantecOptions())
         laser.open()
         with pytest.raises(DeviceError, match="did not take"):
+            laser.set_power(5e-3)
+
+
+def test_a_box_that_was_reset_to_dbm_is_not_sent_milliwatts() -> None:
+    with scripted([*OPENING, (b":POW:UNIT?\r", b"0\r")]) as transport:
+        laser = SantecTsl("laser", transport, SantecOptions())
+        laser.open()
+        with pytest.raises(DeviceError, match="says 0 after 1 was set"):
             laser.set_power(5e-3)
 
 
