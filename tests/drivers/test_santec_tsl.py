@@ -305,6 +305,33 @@ def test_no_light_before_it_is_warm() -> None:
         assert laser.emission()
 
 
+def test_pymeasure_is_a_client_of_the_emulated_box() -> None:
+    santec = pytest.importorskip("pymeasure.instruments.santec")
+    box = lasing()
+    with TcpServer(box) as server:
+        laser = santec.TSL570(
+            f"TCPIP::127.0.0.1::{server.port}::SOCKET",
+            visa_library="@py",
+            read_termination="\r",
+            write_termination="\r",
+            timeout=2000,
+        )
+        try:
+            assert laser.command_set == "Legacy"
+            laser.command_set = "SCPI"
+            laser.power_unit = "mW"
+            laser.power_setpoint = 5.0
+            laser.wavelength_setpoint = 1.5501e-6
+            laser.output_enabled = True
+            assert laser.power == pytest.approx(5.0)
+            assert laser.wavelength_setpoint == pytest.approx(1.5501e-6)
+            assert laser.output_enabled
+            assert not laser.check_errors()
+        finally:
+            laser.adapter.close()
+    assert box.rack.emission()
+
+
 @pytest.mark.parametrize("opened", [0, 1])
 def test_the_shutter_is_moved_only_where_its_polarity_is_told(opened: int) -> None:
     box = lasing()
@@ -348,6 +375,22 @@ def test_whatever_the_wire_does(kind: str, after: int) -> None:
             except NAMED:
                 continue
         assert laser.power() == pytest.approx(2e-3)
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize("after", [0, 1, 2])
+@pytest.mark.parametrize("lit", [True, False])
+def test_whether_there_is_light_is_told_right_or_not_at_all(
+    kind: str, after: int, lit: bool
+) -> None:
+    server = TcpServer(lasing())
+    with wired(server) as transport:
+        laser = SantecTsl("laser", transport, SantecOptions())
+        laser.open()
+        laser.set_emission(lit)
+        survives(
+            server, replace(FAULTS[kind], after=after), laser.emission, lambda told: told is lit
+        )
 
 
 @given(st.binary(max_size=40))
