@@ -14,6 +14,7 @@ from hilonn.transports.tcp import TcpWire
 from hilonn.transports.traffic import TrafficLog, read_traffic
 from hilonn.transports.transport import Transport
 from hilonn.transports.wire import Wire
+from hilonn.transports.zmq_wire import ZmqWire
 
 
 class WireOptions(BaseModel):
@@ -45,6 +46,13 @@ class SerialOptions(WireOptions):
     xonxoff: bool = False
 
 
+class ZmqOptions(WireOptions):
+    """``transport = "zmq"``: ``address`` as ZeroMQ writes it; ``correlate`` as in ``ZmqWire``."""
+
+    address: str
+    correlate: bool = True
+
+
 class ReplayOptions(WireOptions):
     """``transport = "traffic"``: the answers of a file that ``log`` wrote."""
 
@@ -67,10 +75,15 @@ def _serial(name: str, options: SerialOptions) -> Transport:
     return over(name, options, SerialWire(options.port, options.baud, settings))
 
 
+def _zmq(name: str, options: ZmqOptions) -> Transport:
+    return over(name, options, ZmqWire(options.address, options.correlate))
+
+
 def _replay(name: str, options: ReplayOptions) -> Transport:
     return over(name, options, ReplayWire(read_traffic(options.file), str(options.file)))
 
 
 tcp = TransportType(options=TcpOptions, build=_tcp)
 serial = TransportType(options=SerialOptions, build=_serial)
+zmq = TransportType(options=ZmqOptions, build=_zmq)
 traffic = TransportType(options=ReplayOptions, build=_replay)
