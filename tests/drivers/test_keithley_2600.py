@@ -182,9 +182,11 @@ def test_a_model_that_reaches_less_or_has_fewer_units_is_refused() -> None:
         pytest.raises(DeviceError, match="2601B has no smub"),
     ):
         heaters(transport).open()
-    with scripted([(b"*IDN?\n", b"KEITHLEY INSTRUMENTS INC.,MODEL 2450,1,1.0.0i\n")]) as transport:
-        with pytest.raises(DeviceError, match="another box"):
-            heaters(transport).open()
+    with (
+        scripted([(b"*IDN?\n", b"KEITHLEY INSTRUMENTS INC.,MODEL 2450,1,1.0.0i\n")]) as transport,
+        pytest.raises(DeviceError, match="another box"),
+    ):
+        heaters(transport).open()
 
 
 def test_what_the_error_queue_holds_is_raised() -> None:
