@@ -168,7 +168,7 @@ def test_an_open_interlock_is_told() -> None:
     emulated = box()
     emulated.interlock = False
     with wired(TcpServer(emulated)) as transport, heater(transport) as device:
-        with pytest.raises(DeviceError, match="802.*blocked by interlock"):
+        with pytest.raises(DeviceError, match=r"802.*blocked by interlock"):
             device.write(np.array([1.0]))
         np.testing.assert_array_equal(device.read_back(), 0.0)
     with scripted(
@@ -189,7 +189,7 @@ def test_opening_changes_no_output_and_refuses_what_the_box_cannot_do() -> None:
         with pytest.raises(DeviceError, match="400 V are asked for, the box reaches 210 V"):
             heater(transport, high=400.0).open()
         transport.write(":NONSENSE")
-        with pytest.raises(DeviceError, match="before anything was asked.*-113"):
+        with pytest.raises(DeviceError, match=r"before anything was asked.*-113"):
             heater(transport).open()
 
 
