@@ -378,8 +378,7 @@ def test_whatever_the_wire_does(kind: str, after: int) -> None:
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-@pytest.mark.parametrize("after", [0, 1, 2])
-@pytest.mark.parametrize("lit", [True, False])
+@pytest.mark.parametrize(("after", "lit"), [(0, True), (1, True), (2, True), (0, False)])
 def test_whether_there_is_light_is_told_right_or_not_at_all(
     kind: str, after: int, lit: bool
 ) -> None:
