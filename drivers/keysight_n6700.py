@@ -120,7 +120,7 @@ class KeysightN6700(PhaseShifters):
             short = np.flatnonzero(reach < asked)
             if short.size:
                 raise DeviceError(
-                    f"{self.name}: {asked:g} {unit} are asked for, channel {self._options.channels[short[0]]} reaches "
+                    f"{self.name}: {asked:g} {unit} are asked for, output {self._options.channels[short[0]]} reaches "
                     f"{reach[short[0]]:g} {unit}"
                 )
         self._set_up = False
@@ -146,7 +146,7 @@ class KeysightN6700(PhaseShifters):
             self._check_limits()
         if not all(on):
             raise DeviceError(
-                f"{self.name}: channel {self._options.channels[on.index(False)]} is off, though it was switched on"
+                f"{self.name}: output {self._options.channels[on.index(False)]} is off, though it was switched on"
             )
         self._set_up = True
 
@@ -184,7 +184,7 @@ class KeysightN6700(PhaseShifters):
         on = self._run(f"VOLT 0,{self._list};:OUTP OFF,{self._list}", "switching off", faults=False)
         if any(on):
             raise DeviceError(
-                f"{self.name}: channel {self._options.channels[on.index(True)]} is on, though it was switched off"
+                f"{self.name}: output {self._options.channels[on.index(True)]} is on, though it was switched off"
             )
 
     # -- lines ------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ class KeysightN6700(PhaseShifters):
             if word != 0:
                 self._set_up = False
                 raise DeviceError(
-                    f"{self.name}: the protection of channel {channel} has tripped: {fault(int(word))}; its output is off. "
+                    f"{self.name}: the protection of output {channel} has tripped: {fault(int(word))}; it is off. "
                     "Find out why, then clear_faults()"
                 )
 

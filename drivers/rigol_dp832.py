@@ -99,7 +99,7 @@ class RigolDp832(PhaseShifters):
         for channel in self._options.channels:
             if self._options.high > REACH[channel][0]:
                 raise DeviceError(
-                    f"{self.name}: {self._options.high:g} V are asked for, channel {channel} reaches "
+                    f"{self.name}: {self._options.high:g} V are asked for, output {channel} reaches "
                     f"{REACH[channel][0]:g} V"
                 )
         scpi.raise_errors(self._transport, f"{self.name}: before anything was asked", ":SYST:ERR?")
@@ -135,11 +135,11 @@ class RigolDp832(PhaseShifters):
             set_to = number(self._transport.query(query), f"{self.name}: {query}")
             if abs(set_to - value) > 0.02 * value + 0.001:
                 raise DeviceError(
-                    f"{self.name}: a protection of {value:.3f} was set ({kind} of channel {channel}), the box holds {set_to:g}"
+                    f"{self.name}: a protection of {value:.3f} was set ({kind} of output {channel}), the box holds {set_to:g}"
                 )
             query = f":OUTP:{kind}? CH{channel}"
             if not flag(self._transport.query(query), f"{self.name}: {query}"):
-                raise DeviceError(f"{self.name}: {kind} of channel {channel} does not go on")
+                raise DeviceError(f"{self.name}: {kind} of output {channel} does not go on")
 
     def _apply(self, channel: int, volts: float) -> None:
         self._transport.write(f":APPL CH{channel},{volts:.3f},{self._amperes:.3f}")
@@ -149,7 +149,7 @@ class RigolDp832(PhaseShifters):
             or abs(amperes - self._amperes) > 0.02 * self._amperes + 0.001
         ):
             raise DeviceError(
-                f"{self.name}: channel {channel} was set to {volts:.3f} V and {self._amperes:.3f} A, and holds {set_to:g} V "
+                f"{self.name}: output {channel} was set to {volts:.3f} V and {self._amperes:.3f} A, and holds {set_to:g} V "
                 f"and {amperes:g} A; was the command lost? A larger `gap` of its connection may help"
             )
 
@@ -176,11 +176,11 @@ class RigolDp832(PhaseShifters):
             answer = self._transport.query(f":OUTP:{kind}:QUES? CH{channel}").strip()
             if answer == "YES":
                 raise DeviceError(
-                    f"{self.name}: the protection of channel {channel} has tripped: {cause}; its output is off. Find out "
+                    f"{self.name}: the protection of output {channel} has tripped: {cause}; it is off. Find out "
                     "why, then clear_faults()"
                 )
         raise DeviceError(
-            f"{self.name}: channel {channel} is off, though it was switched on; has somebody pressed its key?"
+            f"{self.name}: output {channel} is off, though it was switched on; has somebody pressed its key?"
         )
 
     def _read_back(self) -> FloatArray:
@@ -209,7 +209,7 @@ class RigolDp832(PhaseShifters):
             try:
                 if self._on(channel):
                     raise DeviceError(
-                        f"{self.name}: channel {channel} is on, though it was switched off"
+                        f"{self.name}: output {channel} is on, though it was switched off"
                     )
                 self._apply(channel, 0.0)
             except (DeviceError, DeviceTimeout) as error:

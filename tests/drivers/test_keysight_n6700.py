@@ -99,19 +99,19 @@ def test_an_over_current_trips_is_told_and_stays_until_it_is_cleared() -> None:
     with wired(TcpServer(emulated)) as transport, supply(transport, max_current=5e-3) as device:
         device.write(np.array([1.0, 1.0, 1.0]))
         np.testing.assert_allclose(rack.heaters[:5], [0.0, 1.0, 1.0, 1.0, 0.0])
-        with pytest.raises(DeviceError, match=r"channel 2 has tripped: over-current"):
+        with pytest.raises(DeviceError, match=r"output 2 has tripped: over-current"):
             device.write(np.array([1.0, 6.0, 1.0]))
         np.testing.assert_allclose(rack.heaters[:5], [0.0, 1.0, 0.0, 1.0, 0.0])
         for again in (device.read_back, lambda: device.write(np.ones(3))):
-            with pytest.raises(DeviceError, match="channel 2 has tripped"):
+            with pytest.raises(DeviceError, match="output 2 has tripped"):
                 again()
         device.clear_faults()
         device.write(np.array([1.0, 1.5, 1.0]))
         np.testing.assert_allclose(rack.heaters[:5], [0.0, 1.0, 1.5, 1.0, 0.0])
         emulated.inhibited[0] = True
-        with pytest.raises(DeviceError, match="channel 1 has tripped: inhibit input"):
+        with pytest.raises(DeviceError, match="output 1 has tripped: inhibit input"):
             device.read_back()
-        with pytest.raises(DeviceError, match="channel 1 has tripped: inhibit input"):
+        with pytest.raises(DeviceError, match="output 1 has tripped: inhibit input"):
             device.clear_faults()
         device.safe_state()  # a tripped channel is no obstacle
         emulated.inhibited[0] = False
@@ -137,9 +137,9 @@ def test_opening_changes_no_output_and_refuses_what_modules_cannot_do() -> None:
     with wired(TcpServer(emulated)) as transport:
         supply(transport, max_current=0.01).open()
         np.testing.assert_array_equal(emulated.outputs.volts, 3.0)
-        with pytest.raises(DeviceError, match=r"0\.02 A are asked for, channel 1 reaches 0\.015 A"):
+        with pytest.raises(DeviceError, match=r"0\.02 A are asked for, output 1 reaches 0\.015 A"):
             supply(transport).open()
-        with pytest.raises(DeviceError, match=r"40 V are asked for, channel 1 reaches 20\.4 V"):
+        with pytest.raises(DeviceError, match=r"40 V are asked for, output 1 reaches 20\.4 V"):
             supply(transport, high=40.0).open()
 
 
@@ -158,9 +158,9 @@ def test_an_output_that_stays_off_or_on_is_told() -> None:
     with scripted([*OPENING, off, *FIRST[1:], stays]) as transport:
         device = supply(transport)
         device.open()
-        with pytest.raises(DeviceError, match="channel 2 is off, though it was switched on"):
+        with pytest.raises(DeviceError, match="output 2 is off, though it was switched on"):
             device.write(np.array([1.5, 0.25, 1.5]))
-        with pytest.raises(DeviceError, match="channel 3 is on, though it was switched off"):
+        with pytest.raises(DeviceError, match="output 3 is on, though it was switched off"):
             device.safe_state()
 
 

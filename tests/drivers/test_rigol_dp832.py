@@ -152,17 +152,17 @@ def test_an_over_current_trips_is_told_and_stays_until_it_is_cleared() -> None:
     with patient(TcpServer(emulated)) as transport, supply(transport, max_current=0.005) as device:
         device.write(np.array([1.0, 1.0, 1.0]))
         np.testing.assert_allclose(rack.heaters[2:5], 1.0)
-        with pytest.raises(DeviceError, match="protection of channel 2 has tripped: over-current"):
+        with pytest.raises(DeviceError, match="protection of output 2 has tripped: over-current"):
             device.write(np.array([1.0, 4.0, 1.0]))
         np.testing.assert_allclose(rack.heaters[2:5], [1.0, 0.0, 1.0])
         np.testing.assert_allclose(device.read_back(), [1.0, 0.0, 1.0])
-        with pytest.raises(DeviceError, match="channel 2 has tripped"):
+        with pytest.raises(DeviceError, match="output 2 has tripped"):
             device.write(np.array([1.0, 1.0, 1.0]))
         device.clear_faults()
         device.write(np.array([1.0, 1.5, 1.0]))
         np.testing.assert_allclose(rack.heaters[2:5], [1.0, 1.5, 1.0])
         emulated.outputs.on[2] = False  # somebody presses its key
-        with pytest.raises(DeviceError, match=r"channel 3 is off.*pressed its key"):
+        with pytest.raises(DeviceError, match=r"output 3 is off.*pressed its key"):
             device.write(np.array([1.0, 1.5, 1.0]))
 
 
@@ -172,7 +172,7 @@ def test_opening_changes_no_output_and_refuses_what_a_channel_cannot_do() -> Non
     with patient(TcpServer(emulated)) as transport:
         supply(transport).open()
         np.testing.assert_array_equal(emulated.outputs.volts, 3.0)
-        with pytest.raises(DeviceError, match=r"8 V are asked for, channel 3 reaches 5\.3 V"):
+        with pytest.raises(DeviceError, match=r"8 V are asked for, output 3 reaches 5\.3 V"):
             supply(transport, high=8.0).open()
         supply(transport, high=8.0, channels=[1, 2]).open()
         for channels in ([1, 1], [4]):
@@ -201,7 +201,7 @@ def test_every_channel_is_switched_off_whatever_one_of_them_does() -> None:
     with scripted([*OPENING, *off]) as transport:
         device = supply(transport, channels=[1, 2])
         device.open()
-        with pytest.raises(DeviceError, match="channel 1 is on"):
+        with pytest.raises(DeviceError, match="output 1 is on"):
             device.safe_state()
 
 
