@@ -12,6 +12,8 @@ import numpy as np
 from hilonn.simulators.plant import Plant
 from hilonn.typing import FloatArray, IntArray
 
+SETTLING = 5.0
+"""Heater time constants that a client waits after a write, as the simulated bench tells it."""
 SAME = 1e-3
 """Periods that differ by less, relatively, are one period."""
 
@@ -65,9 +67,12 @@ class Rack:
         self.lockstep = lockstep
         self.lock = threading.RLock()
         self.heaters: FloatArray = np.zeros(0 if plant is None else plant.truth.heaters)
+        self._written: float | None = None
+        self._heated = False
+        self._worked: dict[str, float] = {}
+        self._least = 0.0
         self._started = time.monotonic()
         self._virtual = 0.0
-        self._ahead = 0.0
         self._generators: dict[str, Generator] = {}
         self._listeners: dict[str, Listener] = {}
         self._shown: FloatArray = np.zeros(0 if plant is None else plant.truth.ports)
@@ -90,13 +95,34 @@ class Rack:
         if self.lockstep:
             self._virtual += seconds
 
+    def account(self, box: str, seconds: float) -> None:
+        """``box`` was busy for ``seconds``, by its latency model."""
+        self._worked[box] = self._worked.get(box, 0.0) + seconds
+
+    @property
+    def least_seconds(self) -> float:
+        """The shortest time in which the triggers so far could have come: from one to the next the longest of the boxes'
+        busy times, with the heaters' settling where they were written, and what was played."""
+        return self._least
+
+    def _count(self, played: float) -> None:
+        settling = SETTLING * self.plant.parameters.heater_time_constant if self.plant else 0.0
+        self._least += max(self._worked.values(), default=0.0) + played + settling * self._heated
+        self._worked.clear()
+        self._heated = False
+
     def sleep(self, seconds: float) -> None:
         """A client waits, in lockstep."""
         self.busy(max(seconds, 0.0))
 
     def _follow(self) -> Plant:
+        """The plant, now. Modules of heaters that were written one after another turn together, at the last one's time."""
         assert self.plant is not None
         clock = self.plant.clock
+        if self._written is not None:
+            clock.set(max(clock.now(), self._written))
+            self._written = None
+            self.plant.write_heaters(self.heaters.copy())
         clock.set(max(clock.now(), self.now()))
         return self.plant
 
@@ -109,9 +135,8 @@ class Rack:
         end = min(first + len(volts), len(self.heaters))
         if first >= end:
             return
-        self.heaters = self.heaters.copy()
         self.heaters[first:end] = volts[: end - first]
-        self._follow().write_heaters(self.heaters)
+        self._written, self._heated = self.now(), True
 
     def set_laser(self, *, emission: bool | None = None, power: float | None = None) -> None:
         """Light on or off; power in W."""
@@ -179,7 +204,9 @@ class Rack:
         """The trigger line pulses: generators play, meters read. Returns the seconds that it takes."""
         listeners = list(self._listeners.values())
         self._listeners.clear()
-        return self._happen(list(self._generators.values()), listeners)
+        duration = self._happen(list(self._generators.values()), listeners)
+        self._count(duration)
+        return duration
 
     def read(self, listener: Listener) -> float:
         """A meter reads by itself, with what the modulators show at rest. Returns the seconds that it takes."""
