@@ -45,13 +45,15 @@ class Generator:
 class Listener:
     """A meter that waits for the trigger: it reads detectors ``columns``, ``samples`` samples of ``period`` s, at full
     scales ``full_scale`` (len(columns),) in W, and is given (signal in W, saturated), each (samples, columns). One that
-    averages plays asks for the samples of all of them, one play after another."""
+    averages plays asks for the samples of all of them, one play after another. ``stages``: of its amplifiers' gain, a
+    factor 2 apart, of which each reading takes the finest that holds it."""
 
     columns: list[int]
     samples: int
     period: float
     full_scale: FloatArray
     deliver: Callable[[FloatArray, np.ndarray], None] = field(repr=False)
+    stages: int = 1
 
 
 class Rack:
@@ -217,12 +219,14 @@ class Rack:
         return self._happen([generator], [])
 
     def sample(
-        self, columns: list[int], full_scale: FloatArray, period: float
+        self, columns: list[int], full_scale: FloatArray, period: float, stages: int = 1
     ) -> tuple[FloatArray, np.ndarray]:
         """One reading (W) now of detectors ``columns``, at full scales ``full_scale`` (columns,) in W, with what the
         modulators show at rest: (columns,) each."""
         found: list[tuple[FloatArray, np.ndarray]] = []
-        self.read(Listener(columns, 1, period, full_scale, lambda *reading: found.append(reading)))
+        self.read(
+            Listener(columns, 1, period, full_scale, lambda *reading: found.append(reading), stages)
+        )
         signal, saturated = found[0]
         return signal[0], saturated[0]
 
@@ -263,6 +267,7 @@ class Rack:
         for listener in listeners:
             scales[listener.columns] = listener.full_scale * self.responsivity
         plant.detection.full_scales = scales
+        plant.detection.stages = max(m.stages for m in listeners)
         samples = max(m.samples for m in listeners)
         own = max([g.period for g in playing], default=period)
         ratio = period / own
