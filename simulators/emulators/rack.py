@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from hilonn.records import Quantity, Records
 from hilonn.simulators.plant import Plant
 from hilonn.typing import FloatArray, IntArray
 
@@ -76,6 +77,38 @@ class Rack:
     def responsivity(self) -> float:
         """A/W by which meters turn their detectors' currents into W: what every one of them should have."""
         return 1.0 if self.plant is None else self.plant.parameters.responsivity
+
+    def warm_up(self) -> None:
+        """Have the kernels compiled that light needs, on a small chip of the same kind: the first time takes seconds, and a
+        client would wait for them."""
+        if self.plant is None:
+            return
+        small = Plant(self.plant.truth.architecture, 2, self.plant.parameters)
+        small.set_laser(emission=True)
+        for volts in (1.0, 2.0):  # one that has settled, and one that has not
+            small.write_heaters(np.full(small.truth.heaters, volts))
+            small.load(np.full((4, 2), volts))
+            for samples in (4, 4):
+                small.arm(samples, 1, 1e-5)
+                small.play(1e-5)
+                small.fetch()
+            small.clock.sleep(1.0)
+
+    def in_watts(self, records: Records) -> Records:
+        """``records`` of the plant, whose detectors are read in A, for meters that read W: gains without a unit, darks in
+        W, noises in W^2, W and without a unit."""
+        share = 1.0 / self.responsivity
+        powers = {"gain": 1, "dark": 1, "noise_v0": 2, "noise_v1": 2, "noise_v2": 2}
+        detectors = records.photodetectors
+        quantities = {
+            name: Quantity(
+                quantity.value * share ** powers[name],
+                quantity.uncertainty * share ** powers[name],
+                quantity.accepted,
+            )
+            for name, quantity in detectors.quantities.items()
+        }
+        return replace(records, photodetectors=replace(detectors, quantities=quantities))
 
     # -- time -------------------------------------------------------------------------------------
 
