@@ -259,7 +259,7 @@ class RedPitayaPhotodetectors(Photodetectors):
 
     def _fetch(self) -> DetectorReadings:
         averages, samples = self._shape
-        self._wait_for_trigger(alone=averages == 1 and samples == 1)
+        self._wait_for_trigger(alone=samples == 1)
         self._wait("ACQ:TRIG:FILL?", "1", "the buffer did not fill")
         count = int(self._windows[-1, 1])
         columns = [self._data(channel, count) for channel in range(1, self.channels + 1)]
@@ -293,7 +293,8 @@ class RedPitayaPhotodetectors(Photodetectors):
         )
 
     def _wait_for_trigger(self, alone: bool) -> None:
-        """Until the trigger has come. A single reading that nobody plays for (a dark one) begins by itself."""
+        """Until the trigger has come. A single sample for which nobody has played (a dark one) begins by itself: what
+        arrives at rest does not depend on when it is read."""
         now = self._options.trigger == "now"
         if now or (alone and self._transport.query("ACQ:TRIG:STAT?").strip() == "WAIT"):
             self._tell(["ACQ:TRIG NOW"], "reading now")

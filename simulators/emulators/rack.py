@@ -218,9 +218,10 @@ class Rack:
         """A meter reads by itself, with what the modulators show at rest. Returns the seconds that it takes."""
         return self._happen([], [listener])
 
-    def play(self, generator: Generator) -> float:
-        """A box plays by itself, and nobody reads. Returns the seconds that it takes."""
-        return self._happen([generator], [])
+    def play(self, box: str, generators: list[Generator]) -> float:
+        """``box`` plays by itself, and nobody else hears its trigger. Returns the seconds that it takes."""
+        own = self._listeners.pop(box, None)
+        return self._happen(generators, [] if own is None else [own])
 
     def sample(
         self, columns: list[int], full_scale: FloatArray, period: float

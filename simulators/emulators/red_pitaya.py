@@ -229,8 +229,7 @@ class RedPitayaBox(ScpiInstrument):
             and (generator := self._generator(k)) is not None
         ]
         if not self.master:
-            for _, generator in started:
-                self.rack.play(generator)
+            self.rack.play(self.name, [generator for _, generator in started])
             return
         for k, generator in started:
             self.rack.prepare(f"{self.name}:{k}", generator)

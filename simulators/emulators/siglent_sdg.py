@@ -250,7 +250,7 @@ class SiglentSdgBox(LineInstrument):
             self.rack.prepare(f"{self.name}:{k}", generator)
             self.rack.trigger()
         else:
-            self.rack.play(generator)
+            self.rack.play(self.name, [generator])
 
 
 def _number(text: str) -> float:
