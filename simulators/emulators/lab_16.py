@@ -7,7 +7,7 @@ from typing import Any
 
 from hilonn.simulators.emulators.dicon_switch import DiconBox
 from hilonn.simulators.emulators.keysight_power_meter import KeysightPowerMeterBox
-from hilonn.simulators.emulators.lab import CHIP, NOISES, Lab, LabOptions
+from hilonn.simulators.emulators.lab import CHIP, NOISES, Lab, LabOptions, in_watts
 from hilonn.simulators.emulators.meerstetter_tec import MeerstetterBox
 from hilonn.simulators.emulators.qontrol import QontrolBox
 from hilonn.simulators.emulators.rack import Rack
@@ -59,4 +59,4 @@ def build(**chosen: Any) -> Lab:
     ]
     text = (resources.files("hilonn.simulators.emulators") / "lab-16.toml").read_text("utf-8")
     records = plant.records(CHIP, parameters.record_error, splitters=True, crosstalk=True)
-    return Lab("lab-16", rack, boxes, text, options, rack.in_watts(records))
+    return Lab("lab-16", rack, boxes, text, options, in_watts(records, parameters.responsivity))

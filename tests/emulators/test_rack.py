@@ -145,25 +145,6 @@ def test_without_a_plant_everything_is_dark() -> None:
     assert rack.trigger() == 0.0  # a listener hears one trigger
 
 
-def test_records_are_for_meters_that_read_watts() -> None:
-    rack = rack_with_heat()
-    rack.sleep(1.0)
-    assert rack.plant is not None
-    given = rack.plant.records("mesh", 0.0, True, True)
-    records = rack.in_watts(given)
-    meter = Meter(rack)
-    currents = on_the_plant(DRIVE, waited=1.0) * rack.responsivity
-    rack.prepare("g", generator())
-    rack.listen("m", meter.listener(len(DRIVE)))
-    rack.trigger()
-    powers = (currents - given.photodetectors.value("dark")) / given.photodetectors.value("gain")
-    read = (meter.signal - records.photodetectors.value("dark")) / records.photodetectors.value(
-        "gain"
-    )
-    np.testing.assert_allclose(read, powers, atol=1e-9)
-    assert records.chip is given.chip
-
-
 def test_warming_up_leaves_the_plant_as_it_is() -> None:
     rack = Rack(lit(quiet=False), lockstep=True)
     assert rack.plant is not None
