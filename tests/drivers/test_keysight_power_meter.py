@@ -14,11 +14,13 @@ from hilonn.devices import Timing
 from hilonn.drivers.keysight_power_meter import KeysightPowerMeter, KeysightPowerMeterOptions
 from hilonn.errors import ConfigError, DeviceError, DeviceTimeout
 from hilonn.simulators.emulators import PtyServer, Rack, TcpServer
+from hilonn.simulators.emulators.hislip import HislipServer
 from hilonn.simulators.emulators.keysight_power_meter import KeysightPowerMeterBox
 from hilonn.simulators.emulators.scpi import block
 from hilonn.simulators.emulators.server import Server
 from hilonn.testing import PhotodetectorsContract
 from hilonn.transports import ScriptWire, Transport
+from hilonn.transports.visa import VisaWire
 from hilonn.typing import FloatArray
 from tests.drivers.faults import FAULTS, NAMED, survives
 from tests.drivers.light import Lit
@@ -169,6 +171,29 @@ def test_what_is_played_is_read(model: str) -> None:
     pattern = np.random.default_rng(1).uniform(1e-6, 1e-3, (5, 8))
     signal = logged(box(model=model), options(), pattern)
     np.testing.assert_allclose(signal, pattern, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [TcpServer, HislipServer])
+def test_over_visa(kind: type[TcpServer]) -> None:
+    """Many commands in one message, and blocks in one answer, through pyvisa; the blocks hold line feeds."""
+    rack = Lit(POWERS)
+    rack.pattern = np.frombuffer(b"\n\n\n\x38" * 320, "<f4").reshape(40, 8).astype(float)
+    with kind(box(rack).instrument) as server:
+        address = server.address
+        if kind is TcpServer:
+            address = f"TCPIP::127.0.0.1::{server.port}::SOCKET"
+        transport = Transport("meter", VisaWire(address), timeout=2.0)
+        transport.open()
+        try:
+            device = KeysightPowerMeter("meter", transport, options())
+            device.open()
+            for _ in range(3):
+                device.arm(40, 2, BY_TRIGGER)
+                rack.trigger()
+                np.testing.assert_allclose(device.fetch().signal, rack.pattern, rtol=1e-6)
+            device.safe_state()
+        finally:
+            transport.close()
 
 
 def test_slots_further_on_are_their_own() -> None:
