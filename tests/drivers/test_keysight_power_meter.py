@@ -276,6 +276,29 @@ def test_a_trigger_that_never_comes_is_told_without_hammering() -> None:
         assert server.transactions - before == len(clock.slept) < 15
 
 
+def test_after_a_failure_everything_is_set_again() -> None:
+    rack = Lit(POWERS)
+    server = box(rack)
+    with wired(server) as transport, KeysightPowerMeter("meter", transport, options()) as device:
+        device.set_range(3)
+        device.arm(2, 1, BY_TRIGGER)
+        rack.trigger()
+        device.fetch()
+        device.arm(2, 1, BY_TRIGGER)
+        with rack.lock:
+            server.instrument.reboot()  # somebody switched it off and on; the wire did not notice
+        with pytest.raises(DeviceError, match="did somebody change a setting"):
+            device.fetch()
+        device.arm(2, 1, BY_TRIGGER)
+        rack.trigger()
+        np.testing.assert_allclose(device.fetch().signal, [POWERS, POWERS], rtol=1e-6)
+        assert server.instrument._slots[1].range == 0.0  # type: ignore[attr-defined]
+        device.safe_state()
+        assert server.instrument._slots[1].continuous  # type: ignore[attr-defined]
+        device.arm(2, 1, BY_TRIGGER)
+        assert not server.instrument._slots[1].continuous  # type: ignore[attr-defined]
+
+
 def test_a_setting_ends_what_was_armed() -> None:
     rack = Lit(POWERS)
     server = box(rack)
