@@ -74,7 +74,7 @@ class Rack:
         self._worked: dict[str, float] = {}
         self._least = 0.0
         self._started = time.monotonic()
-        self._virtual = 0.0
+        self._virtual = 0  # ns: whole numbers add up to the same in any order
         self._generators: dict[str, Generator] = {}
         self._listeners: dict[str, Listener] = {}
         self._shown: FloatArray = np.zeros(0 if plant is None else plant.truth.ports)
@@ -105,13 +105,13 @@ class Rack:
     def now(self) -> float:
         """Seconds in the lab."""
         if self.lockstep:
-            return self._virtual
+            return 1e-9 * self._virtual
         return time.monotonic() - self._started
 
     def busy(self, seconds: float) -> None:
         """A box works for ``seconds``: in lockstep the lab's time moves, else the server waits them out."""
         if self.lockstep:
-            self._virtual += seconds
+            self._virtual += round(1e9 * seconds)
 
     def account(self, box: str, seconds: float) -> None:
         """``box`` was busy for ``seconds``, by its latency model."""

@@ -105,7 +105,7 @@ class RedPitayaBox(ScpiInstrument):
     def answer(self, line: str) -> list[Reply]:
         (reply,) = super().answer(line)
         sent = A_BYTE * (len(line) + len(reply.data))
-        return [Reply(reply.data, reply.busy + sent)]
+        return [Reply(reply.data, reply.busy + sent, reply.wait)]
 
     def state(self) -> dict[str, str]:
         on = [str(k) for k, output in self.outputs.items() if output.on]
