@@ -158,15 +158,11 @@ class KeysightPowerMeter(Photodetectors):
             [
                 *self._each("SENS{}:POW:UNIT 1"),
                 *self._each(f"SENS{{}}:POW:WAV {1e9 * self._options.wavelength:.6f}NM"),
-<<<<<<< HEAD
                 *(
                     []
-                    if mainframe
+                    if self._mainframe
                     else self._each(f"SENS{{}}:POW:GAIN:AUTO {self._options.auto_gain:d}")
                 ),
-=======
-                *([] if self._mainframe else self._each("SENS{}:POW:GAIN:AUTO 0")),
->>>>>>> d2
                 *self._each("INIT{}:CONT 0"),
             ],
             "units and wavelength",

@@ -299,19 +299,13 @@ class KeysightPowerMeterBox(ScpiInstrument):
                 slot.log = [values]
 
         began = self.rack.now()
-<<<<<<< HEAD
-        stages = STAGES if slot.gain else 1
-        taken = [self.rack.sample(column, scale, slot.period, stages) for _ in range(slot.points)]
-        values = np.array([OVER_RANGE if over[0] else signal[0] for signal, over in taken])
-        slot.log, slot.ends = [values], began + slot.points * slot.period
-=======
         points, period = slots[0].points, slots[0].period
         columns = [self.columns[self._number(slot) - 1] for slot in slots]
         scales = np.array([slot.full_scale for slot in slots])
-        self.rack.read(Listener(columns, points, period, scales, deliver))
+        stages = STAGES if all(slot.gain for slot in slots) else 1
+        self.rack.read(Listener(columns, points, period, scales, deliver, stages))
         for slot in slots:
             slot.ends = began + points * period
->>>>>>> d2
 
     def _await_trigger(self, slot: _Slot) -> None:
         """One trigger takes the whole log (CME) or one point of it (SME)."""

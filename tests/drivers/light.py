@@ -20,16 +20,6 @@ class Lit(Rack):
         self.light = True
         self.watts: float | None = None
 
-<<<<<<< HEAD
-    def sample(
-        self, columns: list[int], full_scale: FloatArray, period: float, stages: int = 1
-    ) -> tuple[FloatArray, np.ndarray]:
-        self.busy(period)
-        seen = self.rest[columns]
-        return np.minimum(seen, full_scale), seen > full_scale
-
-=======
->>>>>>> d2
     def trigger(self) -> float:
         listeners = list(self._listeners.values())
         self._listeners.clear()
