@@ -15,7 +15,7 @@ from hilonn.simulators.emulators.faults import Fault
 from hilonn.simulators.emulators.hislip import HislipServer
 from hilonn.simulators.emulators.server import Server
 from hilonn.transports import Transport
-from hilonn.transports.visa import VisaWire, _within
+from hilonn.transports.visa import VisaWire, within
 from tests.transports.boxes import Bench
 
 TIMEOUT = 0.3
@@ -171,8 +171,8 @@ def test_what_is_missing_is_named() -> None:
 
 def test_what_does_not_return_is_left_behind_and_cleaned_up() -> None:
     go, late = threading.Event(), threading.Event()
-    assert _within(0.01, lambda: go.wait(10.0), lambda made: late.set()) is None
+    assert within(0.01, lambda: go.wait(10.0), lambda made: late.set()) is None
     go.set()
     assert late.wait(10.0)
     with pytest.raises(DeviceError):
-        _within(1.0, lambda: (_ for _ in ()).throw(DeviceError("no")))
+        within(1.0, lambda: (_ for _ in ()).throw(DeviceError("no")))
