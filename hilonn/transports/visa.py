@@ -242,7 +242,14 @@ def within(
 
     thread = threading.Thread(target=run, name="visa", daemon=True)
     thread.start()
-    thread.join(seconds)
+    try:
+        thread.join(seconds)
+    except BaseException:  # an interruption: nobody takes what is made
+        with lock:
+            given_up = True
+        if outcome and too_late is not None:
+            too_late(outcome[0])
+        raise
     with lock:
         if failure:
             raise failure[0]

@@ -443,3 +443,14 @@ def test_a_box_that_does_not_stop_is_told() -> None:
         transport._dirty = ""
         transport._take_in = lambda: None  # type: ignore[method-assign]
         transport.ask("A?", lambda reader: reader.until_quiet(0.1))
+
+
+def test_a_line_that_cannot_be_waited_on_is_read() -> None:
+    transport = Transport("box", SerialWire("loop://", 115200), timeout=TIMEOUT)
+    transport.open()
+    for k in range(3):
+        assert transport.query(f"echo {k}") == f"echo {k}"
+    with pytest.raises(DeviceTimeout):
+        transport.ask("echo", lambda reader: reader.exactly(100))
+    assert transport.query("echo") == "echo"
+    transport.close()
