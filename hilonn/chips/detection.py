@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from hilonn.devices import DetectorReadings, Modulators, Photodetectors, Timing
@@ -49,6 +51,19 @@ class Detection:
         With ``index`` None the smallest range that holds the batch is searched from the detectors'
         present one; SaturationError where the largest does not hold it.
         """
+        plus, minus, index, clipped = self.watch(modulators, drive, averages, index, null=null)
+        return (plus - minus if difference else plus + minus), index, clipped
+
+    def watch(
+        self,
+        modulators: Modulators,
+        drive: FloatArray,
+        averages: int,
+        index: int | None,
+        *,
+        null: FloatArray,
+    ) -> tuple[FloatArray, FloatArray, int, float]:
+        """As ``read``, but each pair's two detectors by themselves: W above the baseline (samples, pairs), twice."""
         detectors = self._detectors
         if index is None:
             index = self._search(modulators, drive)
@@ -57,8 +72,14 @@ class Detection:
         samples = len(drive)
         nulls = max(NULLS, samples // NULLS)
         drive = np.concatenate((drive, np.broadcast_to(null, (nulls, len(null)))))
-        signal, clipped = self._play(modulators, drive, averages, difference)
-        return signal[:samples] - signal[samples:].mean(axis=0), index, clipped
+        signal, clipped = self._raw(modulators, drive, averages)
+        above = signal[:samples] - signal[samples:].mean(axis=0)
+        return (
+            above[:, self._plus] * self._watts_plus,
+            above[:, self._minus] * self._watts_minus,
+            index,
+            clipped,
+        )
 
     def _search(self, modulators: Modulators, drive: FloatArray) -> int:
         """From the largest range down to the smallest whose full scale exceeds the largest reading
@@ -82,23 +103,16 @@ class Detection:
     def _raw(
         self, modulators: Modulators, drive: FloatArray, averages: int
     ) -> tuple[FloatArray, float]:
+        played = replace(self._timing, plays=averages)
         chunk = min(modulators.max_samples, self._detectors.max_samples)
         parts: list[DetectorReadings] = []
         for first in range(0, len(drive), chunk):
             piece = drive[first : first + chunk]
             self._detectors.arm(len(piece), averages, self._timing)
-            modulators.load(piece, self._timing)
+            modulators.load(piece, played)
             modulators.play()
             parts.append(self._detectors.fetch())
         if len(parts) == 1:
             return parts[0].signal, float(parts[0].saturated.mean())
         signal = np.concatenate([part.signal for part in parts])
         return signal, float(np.concatenate([part.saturated for part in parts]).mean())
-
-    def _play(
-        self, modulators: Modulators, drive: FloatArray, averages: int, difference: bool
-    ) -> tuple[FloatArray, float]:
-        signal, clipped = self._raw(modulators, drive, averages)
-        plus = signal[:, self._plus] * self._watts_plus
-        minus = signal[:, self._minus] * self._watts_minus
-        return (plus - minus if difference else plus + minus), clipped

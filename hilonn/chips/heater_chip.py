@@ -16,7 +16,7 @@ from hilonn.devices import Modulators, PhaseShifters, Photodetectors, Timing
 from hilonn.errors import CalibrationError, ConfigError, LimitError
 from hilonn.records import Records
 from hilonn.registry import Wire
-from hilonn.transfer import drive_of_amplitude
+from hilonn.transfer import drive_of_amplitude, phase_of_power, power_of_voltage
 from hilonn.typing import BoolArray, FloatArray, IntArray, Snapshot
 
 
@@ -162,6 +162,35 @@ class HeaterChip(MatrixChip):
     def drives_of(self, own: FloatArray) -> FloatArray:
         """Drives (heaters,) for own phases (heaters,) in rad; heaters not accepted stay at zero."""
         return np.where(self._heaters.usable, self._heaters.drives(own[np.newaxis])[0], 0.0)
+
+    def phases_of(self, drive: FloatArray) -> FloatArray:
+        """Own phases (heaters,) in rad that the record expects of ``drive`` (heaters,)."""
+        known = self._heaters
+        return phase_of_power(
+            power_of_voltage(drive, known.resistance, known.rise), known.power_per_pi
+        )
+
+    def watch(
+        self, settings: Settings, inputs: FloatArray, averages: int, index: int | None = None
+    ) -> tuple[FloatArray, FloatArray, int]:
+        """Program, play ``inputs`` (samples, n) and read every detector by itself: W above what it reads with the
+        modulators at their null, (samples, pairs) for the detectors that add and for those that subtract; and the
+        range, which is chosen where ``index`` is None. Raises as ``run`` does."""
+        self._check_inputs(inputs)
+        self._prepare(settings)
+        plus, minus, index, _ = self._detection.watch(
+            self._modulators, self._watched_drive(inputs), averages, index, null=self._null
+        )
+        self.statistics.runs += 1
+        return plus, minus, index
+
+    def _prepare(self, settings: Settings) -> None:
+        """Program ``settings`` for a signed reading."""
+        self._program(settings, {})
+
+    def _watched_drive(self, inputs: FloatArray) -> FloatArray:
+        """Drives for ``inputs`` (samples, n) as ``watch`` takes them."""
+        return self._modulator_drive(inputs)
 
     def forward(self, own: FloatArray) -> FloatArray:
         """What the record says that the chip multiplies by at own phases (heaters,) in rad, per unit of scale: real

@@ -51,6 +51,9 @@ class Server:
     ``transactions`` and ``busy_seconds`` count what the box did.
     """
 
+    outlives = False
+    """Whether a client's way to the box outlives a reboot: a line does, a socket does not."""
+
     def __init__(self, instrument: Instrument, latency: Latency | None = None) -> None:
         self.instrument = instrument
         self.faults = WireFaults()
@@ -60,6 +63,7 @@ class Server:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._silent = False
+        self._free = 0.0
 
     def start(self) -> Self:
         raise NotImplementedError
@@ -115,13 +119,20 @@ class Server:
         """Send one reply, as fast and as whole as latency and faults allow; False ends the connection."""
         self.transactions += 1
         busy = reply.busy if self.latency is None else self.latency.draw(reply.busy)
+        rack = self.instrument.rack
         if self.latency is not None:
-            self.busy_seconds += busy
-            if not self.instrument.rack.lockstep:
-                time.sleep(busy)
-        with self.instrument.rack.lock:
+            self.busy_seconds += busy + reply.wait
+            if not rack.lockstep:
+                # By the time at which it is through, so that sleeps which are too long do not add up.
+                self._free = max(time.monotonic(), self._free) + busy
+                time.sleep(max(self._free - time.monotonic(), 0.0))
+        with rack.lock:
             if self.latency is not None:
-                self.instrument.rack.busy(busy)
+                rack.busy(busy)
+                rack.account(self.instrument.name, busy + reply.wait)
+            rack.busy(reply.wait)
+        if reply.wait > 0.0 and not self.instrument.rack.lockstep:
+            self._stopping.wait(reply.wait)
         if not reply.data:
             return True
         fault = self.faults.next()
@@ -151,7 +162,7 @@ class Server:
             self._silent = True
         elif fault.kind == "reboot":
             self.reboot()
-            return False
+            return self.outlives
         else:
             return False
         return True
@@ -231,6 +242,8 @@ class _Socket:
 class PtyServer(Server):
     """A box on a pseudo-terminal, for serial lines; not on Windows. ``port`` is its path."""
 
+    outlives = True
+
     def __init__(self, instrument: Instrument, latency: Latency | None = None) -> None:
         super().__init__(instrument, latency)
         self.port = ""
@@ -260,6 +273,12 @@ class PtyServer(Server):
                 with suppress(OSError):
                     os.close(end)
             self._ends = None
+
+    def reboot(self) -> None:
+        super().reboot()
+        greeting = self.instrument.greeting()
+        if greeting:
+            self.say(greeting)
 
     def say(self, data: bytes) -> None:
         """Send ``data`` that nobody asked for."""
