@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -19,7 +19,7 @@ from hilonn.transports import Dialect, ScriptWire, Transport, Wire
 from hilonn.transports.serial_line import SerialWire
 from hilonn.transports.tcp import TcpWire
 from hilonn.transports.visa import VisaWire
-from tests.transports.boxes import Bench
+from tests.transports.boxes import Bench, until
 
 TIMEOUT = 0.3
 KINDS = ("tcp", "visa socket", "serial socket", "pty", "visa pty")
@@ -65,13 +65,6 @@ def transport(kind: str, server: Server) -> Iterator[Transport]:
     made.open()
     yield made
     made.close()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10.0
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 # -- trap 1: Nagle's algorithm ------------------------------------------------------------------------
@@ -443,3 +436,14 @@ def test_a_box_that_does_not_stop_is_told() -> None:
         transport._dirty = ""
         transport._take_in = lambda: None  # type: ignore[method-assign]
         transport.ask("A?", lambda reader: reader.until_quiet(0.1))
+
+
+def test_a_line_that_cannot_be_waited_on_is_read() -> None:
+    transport = Transport("box", SerialWire("loop://", 115200), timeout=TIMEOUT)
+    transport.open()
+    for k in range(3):
+        assert transport.query(f"echo {k}") == f"echo {k}"
+    with pytest.raises(DeviceTimeout):
+        transport.ask("echo", lambda reader: reader.exactly(100))
+    assert transport.query("echo") == "echo"
+    transport.close()
