@@ -87,7 +87,7 @@ class _Box:
         self.name, self.transport = name, transport
         end = ENDS[options.terminator]
         self._end = end.encode()
-        transport.speak(Dialect(write=end, read=end))
+        transport.speak(Dialect(write=end, read=end, resync=("*IDN?", "KEITHLEY.*MODEL 24.*")))
 
     def identity(self) -> Identity:
         return scpi.identity(self.transport, "MODEL 24")

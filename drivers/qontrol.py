@@ -20,7 +20,7 @@ from hilonn.errors import ConfigError, DeviceError, DeviceTimeout
 from hilonn.transports import Dialect, Reader, Transport
 from hilonn.typing import FloatArray
 
-DIALECT = Dialect(write="\n", read="\n")
+DIALECT = Dialect(write="\n", read="\n", resync=("id?", r"Q8[A-Za-z]*-[0-9A-Fa-f*]+"))
 PAGE = DriverPage(
     instruments="Qontrol Q8iv, Q8b, Q8bi, Q8a: modules of eight channels on backplanes, chained",
     wiring=(
@@ -202,8 +202,9 @@ class Qontrol(PhaseShifters):
         return (modules[begin : begin + most] for begin in range(0, len(modules), most))
 
     def _send_vectors(self, modules: Sequence[int], drive: FloatArray) -> None:
-        """The vectors of modules that begin at these channels, in one go."""
-        values = [f"{v:.5f}" for v in drive.tolist()]
+        """The vectors of modules that begin at these channels, in one go. Zeros are short: at 87 us a byte a whole chain
+        is off three times sooner."""
+        values = [f"{v:.5f}" if v else "0" for v in drive.tolist()]
         lines = "".join(
             f"VVEC{first}={','.join(values[first : first + A_MODULE])}\n" for first in modules
         )
