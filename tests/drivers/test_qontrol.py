@@ -77,6 +77,21 @@ def test_golden_lines() -> None:
         device.close()
 
 
+def test_a_window_of_commands_stays_full() -> None:
+    lines = [f"VVEC{first}={','.join(['1.00000'] * 8)}\n".encode() for first in range(0, 40, 8)]
+    modules = "".join(f"Q8iv-012{k}:{k}\n" for k in range(5)).encode()
+    answers = [
+        (lines[0] + lines[1], b"OK\n"),  # one is answered, one is under way
+        (lines[2], b"OK\n"),
+        (lines[3], b"OK\n"),
+        (lines[4], b"OK\nOK\n"),
+    ]
+    with scripted([*OPENING[:2], (b"nupall?\n", modules), OPENING[3], *answers]) as transport:
+        device = Qontrol("heaters", transport, QontrolOptions(channels=40, pipeline=2))
+        device.open()
+        device.write(np.full(40, 1.0))
+
+
 def test_a_current_limit_is_set_at_opening() -> None:
     limits = [(f"imax{k}=20.0000\n".encode(), b"OK\n") for k in range(8)]
     with scripted(
