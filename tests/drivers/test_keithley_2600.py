@@ -37,17 +37,18 @@ OPENING = [
     ),
     (b"print(smua~=nil, smub~=nil)\n", b"true\ttrue\n"),
 ]
+LIMITS = (
+    b"smua.source.limiti=1e-07 smua.source.rangev=8 smub.source.limiti=1e-07 smub.source.rangev=8\n"
+    b"print(errorqueue.count, smua.source.limiti, smub.source.limiti)\n",
+    b"0.000000000e+00\t1.000000000e-07\t1.000000000e-07\n",
+)
 FIRST = [
+    LIMITS,
     (
-        b"smua.source.limiti=1e-07 smua.source.rangev=8 smub.source.limiti=1e-07 smub.source.rangev=8 "
         b"smua.source.levelv=1.5 smub.source.levelv=0.123456789 "
         b"smua.source.func=1 smua.source.output=1 smub.source.func=1 smub.source.output=1\n"
         b"print(errorqueue.count, smua.source.compliance, smub.source.compliance)\n",
         b"0.000000000e+00\tfalse\tfalse\n",
-    ),
-    (
-        b"print(smua.source.limiti, smub.source.limiti)\n",
-        b"1.000000000e-07\t1.000000000e-07\n",
     ),
 ]
 
@@ -191,6 +192,7 @@ def test_a_model_that_reaches_less_or_has_fewer_units_is_refused() -> None:
 
 def test_what_the_error_queue_holds_is_raised() -> None:
     with wired(TcpServer(box())) as transport, heaters(transport) as device:
+        device.write(np.array([1.0, 1.0]))
         transport.write("smua.source.levelv = = 3")
         with pytest.raises(DeviceError, match=r"writing.*-285 TSP Syntax error.*unexpected symbol"):
             device.write(np.array([1.0, 1.0]))
@@ -199,8 +201,8 @@ def test_what_the_error_queue_holds_is_raised() -> None:
 
 
 def test_a_limit_that_the_box_does_not_take_is_told() -> None:
-    refused = [*FIRST[:1], (FIRST[1][0], b"1.000000000e-01\t1.000000000e-07\n")]
-    with scripted([*OPENING, *refused]) as transport:
+    refused = (LIMITS[0], b"0.000000000e+00\t1.000000000e-01\t1.000000000e-07\n")
+    with scripted([*OPENING, refused]) as transport:
         device = heaters(transport, current=1e-7)
         device.open()
         with pytest.raises(DeviceError, match=r"1e-07 A was set, the box holds"):
@@ -328,7 +330,7 @@ def test_any_answer_gives_a_value_or_a_named_error(answer: bytes) -> None:
 @given(st.binary(max_size=60))
 @settings(max_examples=1000, deadline=None, derandomize=True)
 def test_any_answer_to_a_write_is_refused_unless_it_is_right(answer: bytes) -> None:
-    with scripted([*OPENING, (FIRST[0][0], answer)]) as transport:
+    with scripted([*OPENING, LIMITS, (FIRST[1][0], answer)]) as transport:
         transport.timeout = 0.01
         device = heaters(transport, current=1e-7)
         device.open()
