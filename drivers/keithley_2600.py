@@ -293,11 +293,11 @@ class Keithley2600Detectors(Photodetectors):
                 f"{self.name}.arm: {samples} x {averages} readings asked, {MOST} are possible"
             )
         waits = self._options.trigger == "line"
-        every = timing.sample_period / averages if waits else 0.0
+        every = timing.sample_period if waits else 0.0
         nplc = 0.8 * every * self._options.mains if waits else self._options.nplc
         if nplc < 0.001:
             raise ConfigError(
-                f"{self.name}.arm: {averages} readings in {timing.sample_period:g} s are asked for; one takes at "
+                f"{self.name}.arm: a reading every {timing.sample_period:g} s is asked for; one takes at "
                 f"least {0.001 / 0.8 / self._options.mains:.3g} s"
             )
         self._set_up_once()
@@ -342,7 +342,7 @@ class Keithley2600Detectors(Photodetectors):
 
         found = self._smu.transport.ask(asked.encode("ascii"), blocks)
         values = np.stack([np.frombuffer(data, "<f4") for data in found], axis=1).astype(float)
-        return self._readings(values.reshape(samples, averages, self.channels))
+        return self._readings(values.reshape(averages, samples, self.channels))
 
     def _check_started(self, patience: float) -> None:
         (started,) = tsp.answered(self._smu.transport, "", ["started"], patience)
@@ -358,7 +358,7 @@ class Keithley2600Detectors(Photodetectors):
             raise DeviceError(f"{self.name}: NaN came in a block of readings")
         over = np.abs(values) >= full
         held = np.where(np.abs(values) >= tsp.NO_READING, np.copysign(full, values), values)
-        return DetectorReadings(self._options.sign * held.mean(axis=1), np.any(over, axis=1))
+        return DetectorReadings(self._options.sign * held.mean(axis=0), np.any(over, axis=0))
 
     def _safe_state(self) -> None:
         """No bias; a measurement under way is given up."""

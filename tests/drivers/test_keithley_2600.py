@@ -267,13 +267,34 @@ def test_a_pattern_is_read_from_the_edge_on() -> None:
         np.testing.assert_allclose(device.fetch().signal, readings.signal, rtol=0.05, atol=1e-6)
 
 
+def test_averages_are_of_repeats_of_the_pattern() -> None:
+    rack = lit_rack()
+    emulated = Keithley2600Box("smu", rack, detectors=[0, 1])
+    pattern = np.array([[0.0, 0.0], [3.0, 1.0]])
+    found = []
+    with (
+        wired(TcpServer(emulated)) as transport,
+        detectors(transport, trigger="line", trigger_timeout=0.1) as device,
+    ):
+        rack.prepare("awg", Generator([0, 1], pattern, 1e-3))
+        for averages in (1, 5):
+            device.arm(2, averages, TIMING)
+            transport.query("*IDN?")  # the line before it has been run
+            rack.trigger()
+            found.append(device.fetch().signal)
+    np.testing.assert_allclose(found[0], found[1], rtol=0.05, atol=1e-6)
+    assert np.ptp(found[0], axis=0).max() > 1e-6
+
+
 def test_readings_faster_than_the_box_are_refused() -> None:
     with (
         wired(TcpServer(box())) as transport,
         detectors(transport, trigger="line", trigger_timeout=0.1) as device,
-        pytest.raises(ConfigError, match=r"one takes at least 2\.5e-05 s"),
     ):
-        device.arm(1, 1000, TIMING)
+        with pytest.raises(ConfigError, match=r"one takes at least 2\.5e-05 s"):
+            device.arm(1, 1, Timing(sample_period=1e-5))
+        with pytest.raises(ConfigError, match="100 x 101 readings asked, 10000 are possible"):
+            device.arm(100, 101, TIMING)
 
 
 # -- what goes wrong -------------------------------------------------------------------------------
