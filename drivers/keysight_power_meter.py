@@ -81,6 +81,7 @@ class KeysightPowerMeterOptions(Options):
     ``reading`` "log": a batch is one log, at most ``max_points`` long. "single": one sample at a time, by software;
     averages lengthen the averaging time. ``trigger`` of a log: "start" (CME: one edge starts it), "sample" (SME: one edge
     a point), "none" (it starts when armed), "bench": "none" where the bench's timing is internal, else "start".
+    ``auto_gain``: an N77xx amplifies weak light more within its range, with less noise; off, it follows fast steps best.
     ``averaging_time`` (s) of single readings; None: the sample period. ``chained``, ``harmless``: see the page.
     """
 
@@ -92,6 +93,7 @@ class KeysightPowerMeterOptions(Options):
     trigger: Literal["bench", "start", "sample", "none"] = "bench"
     max_points: int = Field(default=MAINFRAME_POINTS, ge=1, le=1_000_000)
     averaging_time: float | None = Field(default=None, gt=0, le=LONGEST_AVERAGE)
+    auto_gain: bool = True
     chained: bool = True
     harmless: tuple[int, ...] = ()
 
@@ -147,7 +149,11 @@ class KeysightPowerMeter(Photodetectors):
             [
                 *self._each("SENS{}:POW:UNIT 1"),
                 *self._each(f"SENS{{}}:POW:WAV {1e9 * self._options.wavelength:.6f}NM"),
-                *([] if mainframe else self._each("SENS{}:POW:GAIN:AUTO 0")),
+                *(
+                    []
+                    if mainframe
+                    else self._each(f"SENS{{}}:POW:GAIN:AUTO {self._options.auto_gain:d}")
+                ),
                 *self._each("INIT{}:CONT 0"),
             ],
             "units and wavelength",

@@ -35,6 +35,9 @@ SETTING, QUERY, READING, POINT = 1e-4, 5e-4, 3e-3, 1e-7
 """s, means: a setting, a query, a measurement besides its averaging time, a logged point that is read out."""
 OVER_RANGE = float(np.finfo(np.float32).max)
 """What the box answers for a reading above its range."""
+STAGES = 4
+"""Of an amplifier with automatic gain, a factor 2 apart: what a real one does within its range of 10 dB is not documented, but
+that its noise is less for weak light."""
 RANGES = (-30.0, -20.0, -10.0, 0.0, 10.0)
 """dBm."""
 WAVELENGTHS = (1.2e-6, 1.7e-6)
@@ -213,7 +216,8 @@ class KeysightPowerMeterBox(ScpiInstrument):
         numbers = {id(slot): n for n, slot in self._slots.items()}
         columns = [self.columns[numbers[id(slot)] - 1] for slot in slots]
         scales = np.array([slot.full_scale for slot in slots])
-        signal, saturated = self.rack.sample(columns, scales, period)
+        stages = STAGES if all(s.gain for s in slots) else 1
+        signal, saturated = self.rack.sample(columns, scales, period, stages)
         for slot, value, over in zip(slots, signal, saturated, strict=True):
             slot.reading = OVER_RANGE if over else float(value)
         return 0.0 if self.rack.lockstep else period
@@ -276,7 +280,8 @@ class KeysightPowerMeterBox(ScpiInstrument):
             return
         column, scale = [self.columns[self._number(slot) - 1]], np.array([slot.full_scale])
         began = self.rack.now()
-        taken = [self.rack.sample(column, scale, slot.period) for _ in range(slot.points)]
+        stages = STAGES if slot.gain else 1
+        taken = [self.rack.sample(column, scale, slot.period, stages) for _ in range(slot.points)]
         values = np.array([OVER_RANGE if over[0] else signal[0] for signal, over in taken])
         slot.log, slot.ends = [values], began + slot.points * slot.period
 
@@ -299,6 +304,7 @@ class KeysightPowerMeterBox(ScpiInstrument):
                 slot.period,
                 np.array([slot.full_scale]),
                 deliver,
+                STAGES if slot.gain else 1,
             ),
         )
 

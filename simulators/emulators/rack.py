@@ -12,6 +12,8 @@ import numpy as np
 from hilonn.simulators.plant import Plant
 from hilonn.typing import FloatArray, IntArray
 
+SETTLING = 5.0
+"""Heater time constants that a client waits after a write, as the simulated bench tells it."""
 SAME = 1e-3
 """Periods that differ by less, relatively, are one period."""
 
@@ -43,13 +45,15 @@ class Generator:
 class Listener:
     """A meter that waits for the trigger: it reads detectors ``columns``, ``samples`` samples of ``period`` s, at full
     scales ``full_scale`` (len(columns),) in W, and is given (signal in W, saturated), each (samples, columns). One that
-    averages plays asks for the samples of all of them, one play after another."""
+    averages plays asks for the samples of all of them, one play after another. ``stages``: of its amplifiers' gain, a
+    factor 2 apart, of which each reading takes the finest that holds it."""
 
     columns: list[int]
     samples: int
     period: float
     full_scale: FloatArray
     deliver: Callable[[FloatArray, np.ndarray], None] = field(repr=False)
+    stages: int = 1
 
 
 class Rack:
@@ -65,9 +69,12 @@ class Rack:
         self.lockstep = lockstep
         self.lock = threading.RLock()
         self.heaters: FloatArray = np.zeros(0 if plant is None else plant.truth.heaters)
+        self._written: float | None = None
+        self._heated = False
+        self._worked: dict[str, float] = {}
+        self._least = 0.0
         self._started = time.monotonic()
         self._virtual = 0.0
-        self._ahead = 0.0
         self._generators: dict[str, Generator] = {}
         self._listeners: dict[str, Listener] = {}
         self._shown: FloatArray = np.zeros(0 if plant is None else plant.truth.ports)
@@ -76,6 +83,22 @@ class Rack:
     def responsivity(self) -> float:
         """A/W by which meters turn their detectors' currents into W: what every one of them should have."""
         return 1.0 if self.plant is None else self.plant.parameters.responsivity
+
+    def warm_up(self) -> None:
+        """Have the kernels compiled that light needs, on a small chip of the same kind: the first time takes seconds, and a
+        client would wait for them."""
+        if self.plant is None:
+            return
+        small = Plant(self.plant.truth.architecture, 2, self.plant.parameters)
+        small.set_laser(emission=True)
+        for volts in (1.0, 2.0):  # one that has settled, and one that has not
+            small.write_heaters(np.full(small.truth.heaters, volts))
+            small.load(np.full((4, 2), volts))
+            for _ in range(2):
+                small.arm(4, 1, 1e-5)
+                small.play(1e-5)
+                small.fetch()
+            small.clock.sleep(1.0)
 
     # -- time -------------------------------------------------------------------------------------
 
@@ -90,13 +113,34 @@ class Rack:
         if self.lockstep:
             self._virtual += seconds
 
+    def account(self, box: str, seconds: float) -> None:
+        """``box`` was busy for ``seconds``, by its latency model."""
+        self._worked[box] = self._worked.get(box, 0.0) + seconds
+
+    @property
+    def least_seconds(self) -> float:
+        """The shortest time in which the triggers so far could have come: from one to the next the longest of the boxes'
+        busy times, with the heaters' settling where they were written, and what was played."""
+        return self._least
+
+    def _count(self, played: float) -> None:
+        settling = SETTLING * self.plant.parameters.heater_time_constant if self.plant else 0.0
+        self._least += max(self._worked.values(), default=0.0) + played + settling * self._heated
+        self._worked.clear()
+        self._heated = False
+
     def sleep(self, seconds: float) -> None:
         """A client waits, in lockstep."""
         self.busy(max(seconds, 0.0))
 
     def _follow(self) -> Plant:
+        """The plant, now. Modules of heaters that were written one after another turn together, at the last one's time."""
         assert self.plant is not None
         clock = self.plant.clock
+        if self._written is not None:
+            clock.set(max(clock.now(), self._written))
+            self._written = None
+            self.plant.write_heaters(self.heaters.copy())
         clock.set(max(clock.now(), self.now()))
         return self.plant
 
@@ -109,9 +153,8 @@ class Rack:
         end = min(first + len(volts), len(self.heaters))
         if first >= end:
             return
-        self.heaters = self.heaters.copy()
         self.heaters[first:end] = volts[: end - first]
-        self._follow().write_heaters(self.heaters)
+        self._written, self._heated = self.now(), True
 
     def set_laser(self, *, emission: bool | None = None, power: float | None = None) -> None:
         """Light on or off; power in W."""
@@ -179,23 +222,28 @@ class Rack:
         """The trigger line pulses: generators play, meters read. Returns the seconds that it takes."""
         listeners = list(self._listeners.values())
         self._listeners.clear()
-        return self._happen(list(self._generators.values()), listeners)
+        duration = self._happen(list(self._generators.values()), listeners)
+        self._count(duration)
+        return duration
 
     def read(self, listener: Listener) -> float:
         """A meter reads by itself, with what the modulators show at rest. Returns the seconds that it takes."""
         return self._happen([], [listener])
 
-    def play(self, generator: Generator) -> float:
-        """A box plays by itself, and nobody reads. Returns the seconds that it takes."""
-        return self._happen([generator], [])
+    def play(self, box: str, generators: list[Generator]) -> float:
+        """``box`` plays by itself, and nobody else hears its trigger. Returns the seconds that it takes."""
+        own = self._listeners.pop(box, None)
+        return self._happen(generators, [] if own is None else [own])
 
     def sample(
-        self, columns: list[int], full_scale: FloatArray, period: float
+        self, columns: list[int], full_scale: FloatArray, period: float, stages: int = 1
     ) -> tuple[FloatArray, np.ndarray]:
         """One reading (W) now of detectors ``columns``, at full scales ``full_scale`` (columns,) in W, with what the
         modulators show at rest: (columns,) each."""
         found: list[tuple[FloatArray, np.ndarray]] = []
-        self.read(Listener(columns, 1, period, full_scale, lambda *reading: found.append(reading)))
+        self.read(
+            Listener(columns, 1, period, full_scale, lambda *reading: found.append(reading), stages)
+        )
         signal, saturated = found[0]
         return signal[0], saturated[0]
 
@@ -236,6 +284,7 @@ class Rack:
         for listener in listeners:
             scales[listener.columns] = listener.full_scale * self.responsivity
         plant.detection.full_scales = scales
+        plant.detection.stages = max(m.stages for m in listeners)
         samples = max(m.samples for m in listeners)
         own = max([g.period for g in playing], default=period)
         ratio = period / own

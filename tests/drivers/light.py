@@ -20,7 +20,7 @@ class Lit(Rack):
         self.watts: float | None = None
 
     def sample(
-        self, columns: list[int], full_scale: FloatArray, period: float
+        self, columns: list[int], full_scale: FloatArray, period: float, stages: int = 1
     ) -> tuple[FloatArray, np.ndarray]:
         self.busy(period)
         seen = self.rest[columns]

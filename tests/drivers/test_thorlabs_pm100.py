@@ -11,6 +11,7 @@ import pyvisa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hilonn.chips.chip import ChipStatistics
 from hilonn.chips.detection import Detection
 from hilonn.devices import ChannelSpec, Identity, Modulators, Timing
 from hilonn.drivers.bank import BankOfPhotodetectors
@@ -206,7 +207,7 @@ def test_unbuffered_meters_and_modulators_read_a_batch_one_sample_at_a_time() ->
         members = [ThorlabsPm100(f"pm{k}", wire, options()) for k, wire in enumerate(wires)]
         meter = BankOfPhotodetectors("meter", members)
         with inputs, members[0], members[1], meter:
-            detection = Detection(meter, np.arange(2), record, TIMING)
+            detection = Detection(meter, np.arange(2), record, TIMING, ChipStatistics())
             watts, index, clipped = detection.read(
                 inputs, batch, 2, None, difference=True, null=np.zeros(1)
             )

@@ -168,7 +168,7 @@ def test_a_late_answer_is_never_the_next_ones(server: Server, transport: Transpo
             assert transport.query(f"ECHO? {word}", timeout=2.0) == word
 
 
-def test_with_a_query_to_resynchronise_by_it_may_be_late_by_any_time() -> None:
+def test_with_a_query_to_resynchronise_by_it_may_be_later() -> None:
     with PtyServer(Bench()) as server:
         transport = Transport("box", SerialWire(server.port, 115200), timeout=0.15)
         transport.speak(Dialect(resync=("*IDN?", "HILONN,.*")))
