@@ -135,6 +135,7 @@ class ExfoLaser(Laser):
         exact = 10 * math.log10(power / self._options.amplifier / 1e-3)
         decibels = math.floor(100 * exact + 1e-6) / 100  # never more than was asked for
         self._decibels = None
+        self._tell("DBM")  # again: a laser that was switched off and on has forgotten it
         self._tell(f"P={decibels:.2f}")
         self._decibels = decibels
         self._check_power(self._power())

@@ -1,7 +1,8 @@
 """Keysight 33500 and 33600 waveform generators, one or two channels, as modulators.
 
-Source: 33500/33600 Operating and Service Guide, "SCPI Programming Reference" (SOURce:DATA, :FUNCtion:ARBitrary, BURSt, TRIGger,
-OUTPut); pymeasure's agilent33500.py. LAN (TCP port 5025), USB or GPIB; lines end in LF. A pattern is a binary block of int16.
+Source: 33500/33600 Operating and Service Guide, "SCPI Programming Reference" (SOURce:DATA, :FUNCtion:ARBitrary,
+BURSt, TRIGger, OUTPut); pymeasure's agilent33500.py. LAN (TCP port 5025), USB or GPIB; lines end in LF. A pattern is
+a binary block of int16.
 """
 
 from __future__ import annotations
@@ -26,20 +27,21 @@ DIALECT = Dialect(write="\n", read="\n")
 PAGE = DriverPage(
     instruments="Keysight 33500 and 33600 (33511B, 33522B, 33622A ...)",
     wiring=(
-        "LAN, TCP port 5025, or VISA. Set the output load at the box as it is wired, and say the same in the bench file. The "
-        'box that starts the others has trigger = "internal" and trigger_out = true; its Ext Trig goes to theirs.'
+        "LAN, TCP port 5025, or VISA. Set the output load at the box as it is wired, and say the same in the bench "
+        'file. The box that starts the others has trigger = "internal" and trigger_out = true; its Ext Trig goes '
+        "to theirs."
     ),
     connection='transport = "tcp"\nhost = "192.168.1.30"\nport = 5025',
     device='driver = "keysight_33500"\nconnection = "awg"\nchannels = 2\nload = "50"\namplifier = 1.0',
     quirks=(
         (
-            "All voltages are said for the load that the box believes in (OUTP:LOAD): 50 set and nothing connected doubles "
-            "them. The driver refuses to open where box and bench file differ.",
+            "All voltages are said for the load that the box believes in (OUTP:LOAD): 50 set and nothing connected "
+            "doubles them. The driver refuses to open where box and bench file differ.",
             "manual, OUTPut:LOAD",
         ),
         (
-            "The amplitude belongs to what a waveform spans of the converter: every pattern is stretched to all of it, and "
-            "amplitude and offset are set to what it spans in V.",
+            "The amplitude belongs to what a waveform spans of the converter: every pattern is stretched to all of "
+            "it, and amplitude and offset are set to what it spans in V.",
             "manual, SOURce:VOLTage",
         ),
         (
@@ -73,9 +75,10 @@ FASTEST = 250e6
 
 
 class Keysight33500Options(Options):
-    """``channels``: 1 or 2. ``load``: "50" ohm or "INF", as set at the box. ``amplifier``: V at the modulator per V at the
-    output; drives and ``high`` (V, None: all that the box gives) are at the modulator. ``trigger``: "internal" (*TRG) or "external"
-    edge. ``trigger_out``: pulse Ext Trig at the start. ``filter`` of the output: OFF and STEP do not ring at a step as NORM does."""
+    """``channels``: 1 or 2. ``load``: "50" ohm or "INF", as set at the box. ``amplifier``: V at the modulator per
+    V at the output; drives and ``high`` (V, None: all that the box gives) are at the modulator. ``trigger``:
+    "internal" (*TRG) or "external" edge. ``trigger_out``: pulse Ext Trig at the start. ``filter`` of the output:
+    OFF and STEP do not ring at a step as NORM does."""
 
     channels: Literal[1, 2] = 2
     load: Literal["50", "INF"] = "50"
@@ -129,7 +132,8 @@ class Keysight33500(Modulators):
             wanted = float(self._high[k - 1]) / self._options.amplifier
             if wanted > most * (1 + 1e-6):
                 raise DeviceError(
-                    f"{self.name}: {wanted:g} V are to come from channel {k}, which says that it reaches {most:g} V; lower `high`"
+                    f"{self.name}: {wanted:g} V are to come from channel {k}, which says that it reaches {most:g} V; "
+                    "lower `high`"
                 )
 
     def _close(self) -> None:

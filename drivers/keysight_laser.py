@@ -112,6 +112,11 @@ class KeysightLaser(Laser):
         return None
 
     def power(self) -> float:
+        query = f"{self._source}:POW:UNIT?"
+        if not flag(self._transport.query(query), f"{self.name}: {query}"):
+            raise DeviceError(
+                f"{self.name}: W was set, and the laser answers in dBm; was it switched off and on? Open it again"
+            )
         return self._options.amplifier * self._number(f"{self._source}:POW?")
 
     def emission(self) -> bool:

@@ -20,7 +20,7 @@ from hilonn.errors import ConfigError, DeviceError, DeviceTimeout
 from hilonn.transports import Dialect, Reader, Transport
 from hilonn.typing import FloatArray, IntArray
 
-DIALECT = Dialect(write="\n", read="\n", gap=0.01)
+DIALECT = Dialect(write="\n", read="\n", gap=0.01, resync=("*IDN?", ".*XPOW.*"))
 PAGE = DriverPage(
     instruments="Nicslab XPOW-40AX, XPOW-8AX",
     wiring=(

@@ -1,8 +1,9 @@
-"""Siglent SDG generators (SDG1000X, 2000X, 6000X), one or two channels, as modulators: DC voltages or bursts of a pattern.
+"""Siglent SDG generators (SDG1000X, 2000X, 6000X), one or two channels, as modulators: DC voltages or bursts of a
+pattern.
 
-Source: Siglent programming guide PG02 (BSWV, ARWV, WVDT, BTWV, OUTP); qcodes_contrib_drivers' sdg_channel.py. Raw socket on TCP port 5025
-(5024 is telnet, with a banner); lines end in LF. Answers repeat the header unless CHDR is off, and carry units. There is no error
-queue to rely on: whatever is set is asked back and compared.
+Source: Siglent programming guide PG02 (BSWV, ARWV, WVDT, BTWV, OUTP); qcodes_contrib_drivers' sdg_channel.py. Raw
+socket on TCP port 5025 (5024 is telnet, with a banner); lines end in LF. Answers repeat the header unless CHDR is
+off, and carry units. There is no error queue to rely on: whatever is set is asked back and compared.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ DIALECT = Dialect(write="\n", read="\n", gap=GAP)
 PAGE = DriverPage(
     instruments="Siglent SDG1000X, SDG2000X, SDG6000X",
     wiring=(
-        'Network, TCP port 5025, or VISA. Aux In/Out is a trigger input (trigger = "external") or, of a box with one channel '
-        'in use and trigger = "internal", the output that starts the others.'
+        'Network, TCP port 5025, or VISA. Aux In/Out is a trigger input (trigger = "external") or, of a box with '
+        'one channel in use and trigger = "internal", the output that starts the others.'
     ),
     connection='transport = "tcp"\nhost = "192.168.1.31"\nport = 5025',
     device='driver = "siglent_sdg"\nconnection = "sdg"\nmode = "arbitrary"\nload = "HZ"\ntrigger = "external"',
     quirks=(
         (
             "Commands that come within 10 ms of the last one are lost: the wire waits.",
-            "reference 15",
+            "public drivers",
         ),
         (
-            "A newline byte inside a waveform's data ends the command: codes that hold one are moved to the nearest that does "
-            "not, by 0.2 % of the pattern's span at most (option `newlines`).",
+            "A newline byte inside a waveform's data ends the command: codes that hold one are moved to the nearest "
+            "that does not, by 0.2 % of the pattern's span at most (option `newlines`).",
             "public drivers for the raw socket",
         ),
         (
@@ -78,10 +79,11 @@ _PREFIXES = {"m": 1e-3, "u": 1e-6, "n": 1e-9, "k": 1e3, "M": 1e6, "": 1.0}
 
 
 class SiglentSdgOptions(Options):
-    """``channels``: 1 or 2. ``mode``: "dc" holds one sample; "arbitrary" plays bursts. ``load``: "50" ohm or "HZ", as set at
-    the box. ``amplifier``: V at the modulator per V at the output; drives and ``high`` (V, None: all that the box gives) are
-    at the modulator. ``trigger`` of a burst: "internal" (one channel only) or "external" edge. ``newlines`` in data: "avoid"
-    on a raw socket; "send" where the wire marks a message's end itself (USB, VXI-11)."""
+    """``channels``: 1 or 2. ``mode``: "dc" holds one sample; "arbitrary" plays bursts. ``load``: "50" ohm or "HZ",
+    as set at the box. ``amplifier``: V at the modulator per V at the output; drives and ``high`` (V, None: all
+    that the box gives) are at the modulator. ``trigger`` of a burst: "internal" (one channel only) or "external"
+    edge. ``newlines`` in data: "avoid" on a raw socket; "send" where the wire marks a message's end itself (USB,
+    VXI-11)."""
 
     channels: Literal[1, 2] = 2
     mode: Literal["dc", "arbitrary"] = "dc"
@@ -200,7 +202,10 @@ class SiglentSdg(Modulators):
             return
         source = "MAN,TRMD,RISE" if self._options.trigger == "internal" else f"EXT,EDGE,{edge}"
         levels = f"FRQ,{frequency:.9g},AMP,{span:.6g},OFST,{middle:.6g}"
-        header = f"C{k}:WVDT WVNM,{waveform},FREQ,{frequency:.9g},TYPE,8,AMPL,{span:.6g},OFST,{middle:.6g},PHASE,0.0,WAVEDATA,"
+        header = (
+            f"C{k}:WVDT WVNM,{waveform},FREQ,{frequency:.9g},TYPE,8,AMPL,{span:.6g},OFST,{middle:.6g},"
+            "PHASE,0.0,WAVEDATA,"
+        )
         self._transport.write(f"C{k}:OUTP OFF")
         self._transport.write(f"C{k}:BTWV STATE,OFF")
         self._transport.write(header.encode() + data + b"\n")
@@ -261,7 +266,8 @@ class SiglentSdg(Modulators):
             if not same:
                 what = f"{verb} {word}".strip()
                 raise DeviceError(
-                    f"{self.name}: {what} of channel {k} was set to {value}, the box says {text[:40]}; is it beyond its limits?"
+                    f"{self.name}: {what} of channel {k} was set to {value}, the box says {text[:40]}; is it beyond "
+                    "its limits?"
                 )
 
 

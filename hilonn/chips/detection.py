@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
 
+from hilonn.chips.chip import ChipStatistics
 from hilonn.devices import DetectorReadings, Modulators, Photodetectors, Timing
 from hilonn.errors import SaturationError
 from hilonn.records import InstrumentRecord
@@ -30,8 +32,10 @@ class Detection:
         channels: IntArray,
         record: InstrumentRecord,
         timing: Timing,
+        statistics: ChipStatistics,
     ) -> None:
         self._detectors = detectors
+        self._statistics = statistics
         self._plus, self._minus = np.split(channels, 2)
         self._watts_plus, self._watts_minus = np.split(1.0 / record.value("gain"), 2)
         self._timing = timing
@@ -106,12 +110,14 @@ class Detection:
         played = replace(self._timing, plays=averages)
         chunk = min(modulators.max_samples, self._detectors.max_samples)
         parts: list[DetectorReadings] = []
+        started = time.perf_counter()
         for first in range(0, len(drive), chunk):
             piece = drive[first : first + chunk]
             self._detectors.arm(len(piece), averages, self._timing)
             modulators.load(piece, played)
             modulators.play()
             parts.append(self._detectors.fetch())
+        self._statistics.wire_seconds += time.perf_counter() - started
         if len(parts) == 1:
             return parts[0].signal, float(parts[0].saturated.mean())
         signal = np.concatenate([part.signal for part in parts])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +19,9 @@ from hilonn.records import Records
 from hilonn.registry import Wire
 from hilonn.transfer import drive_of_amplitude, phase_of_power, power_of_voltage
 from hilonn.typing import BoolArray, FloatArray, IntArray, Snapshot
+
+NEARLY = 0.95
+"""Of the power budget, from which a programming begins anew at the phases that take the least power."""
 
 
 class HeaterChip(MatrixChip):
@@ -57,7 +61,9 @@ class HeaterChip(MatrixChip):
         high = self._shifters.spec.bound("high", self._shifters.channels)
         self._layout = layout
         self._heaters = Heaters.of(chip, layout, high[self._heater_channels])
-        self._detection = Detection(detectors, pairs, records.photodetectors, timing)
+        self._detection = Detection(
+            detectors, pairs, records.photodetectors, timing, self.statistics
+        )
         self.ranges = len(detectors.ranges)
         self._v_pi = records.modulators.value("v_pi")
         self._bias = records.modulators.value("bias")
@@ -106,6 +112,12 @@ class HeaterChip(MatrixChip):
         known = near_phases([None if s is None else s.self_phase for s in near], phases.shape[1])
         own = self._heaters.self_phases(phases, known)
         drives = self._heaters.drives(own)
+        if known is not None:
+            # Nearest to the last, turn upon turn, a chip would climb to its power's limit and stop there.
+            hot = self._power(drives) > NEARLY * self.power_budget
+            if hot.any():
+                own[hot] = self._heaters.self_phases(phases[hot], None)
+                drives[hot] = self._heaters.drives(own[hot])
         moved = np.zeros(len(phases), dtype=int)
         if known is not None:
             moved = (np.abs(own - known) > MOVED).sum(axis=1)
@@ -123,6 +135,18 @@ class HeaterChip(MatrixChip):
             )
             for i in range(len(phases))
         ]
+
+    def spent(self) -> tuple[float, float]:
+        return self.statistics.wire_seconds, self.statistics.settling_seconds
+
+    def _power(self, drives: FloatArray) -> FloatArray:
+        """W (k,) that the bench's gate counts for ``drives`` (k, heaters)."""
+        resistance: FloatArray = self._heaters.resistance
+        if self._shifters.spec.resistance is not None:
+            known = self._shifters.spec.bound("resistance", self._shifters.channels)
+            resistance = known[self._heater_channels]
+        total: FloatArray = (drives * drives / resistance).sum(axis=1)
+        return total
 
     @property
     def largest_phases(self) -> FloatArray:
@@ -216,7 +240,8 @@ class HeaterChip(MatrixChip):
         self._drive = np.array(snapshot["drive"])
         self._settled = snapshot["settled"]
         self._generation = self._gate_generation()
-        self.statistics = ChipStatistics(**snapshot["statistics"])
+        for name, value in snapshot["statistics"].items():
+            setattr(self.statistics, name, value)
 
     @abstractmethod
     def _phases(
@@ -238,12 +263,16 @@ class HeaterChip(MatrixChip):
         drive[self._heater_channels] = settings.drive
         for channel, value in extra.items():
             drive[channel] = value
+        started = time.perf_counter()
         if not np.array_equal(drive, self._drive):
             self._shifters.write(drive)
             self._drive = drive
             self._settled = self.clock.now() + self._shifters.spec.settling_time
             self.statistics.programmings += 1
+        written = time.perf_counter()
         self.clock.wait_until(self._settled)
+        self.statistics.wire_seconds += written - started
+        self.statistics.settling_seconds += time.perf_counter() - written
 
     def _gate_generation(self) -> int:
         return self._shifters.gate.generation

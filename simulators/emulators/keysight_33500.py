@@ -304,8 +304,7 @@ class Keysight33500Box(ScpiInstrument):
                 self.rack.prepare(f"{self.name}:{k}", generator)
             self.rack.trigger()
         else:
-            for generator in started.values():
-                self.rack.play(generator)
+            self.rack.play(self.name, list(started.values()))
         self._wire_up()
 
 

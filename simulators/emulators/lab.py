@@ -83,6 +83,7 @@ class Lab:
         return {name: server.busy_seconds for name, server in self.servers.items()}
 
     def __enter__(self) -> Self:
+        self.rack.warm_up()
         try:
             for server in (*self.servers.values(), self.control):
                 self._stack.enter_context(server)

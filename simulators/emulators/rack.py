@@ -74,7 +74,7 @@ class Rack:
         self._worked: dict[str, float] = {}
         self._least = 0.0
         self._started = time.monotonic()
-        self._virtual = 0.0
+        self._virtual = 0  # ns: whole numbers add up to the same in any order
         self._generators: dict[str, Generator] = {}
         self._listeners: dict[str, Listener] = {}
         self._shown: FloatArray = np.zeros(0 if plant is None else plant.truth.ports)
@@ -84,18 +84,34 @@ class Rack:
         """A/W by which meters turn their detectors' currents into W: what every one of them should have."""
         return 1.0 if self.plant is None else self.plant.parameters.responsivity
 
+    def warm_up(self) -> None:
+        """Have the kernels compiled that light needs, on a small chip of the same kind: the first time takes seconds, and a
+        client would wait for them."""
+        if self.plant is None:
+            return
+        small = Plant(self.plant.truth.architecture, 2, self.plant.parameters)
+        small.set_laser(emission=True)
+        for volts in (1.0, 2.0):  # one that has settled, and one that has not
+            small.write_heaters(np.full(small.truth.heaters, volts))
+            small.load(np.full((4, 2), volts))
+            for _ in range(2):
+                small.arm(4, 1, 1e-5)
+                small.play(1e-5)
+                small.fetch()
+            small.clock.sleep(1.0)
+
     # -- time -------------------------------------------------------------------------------------
 
     def now(self) -> float:
         """Seconds in the lab."""
         if self.lockstep:
-            return self._virtual
+            return 1e-9 * self._virtual
         return time.monotonic() - self._started
 
     def busy(self, seconds: float) -> None:
         """A box works for ``seconds``: in lockstep the lab's time moves, else the server waits them out."""
         if self.lockstep:
-            self._virtual += seconds
+            self._virtual += round(1e9 * seconds)
 
     def account(self, box: str, seconds: float) -> None:
         """``box`` was busy for ``seconds``, by its latency model."""
@@ -214,9 +230,10 @@ class Rack:
         """A meter reads by itself, with what the modulators show at rest. Returns the seconds that it takes."""
         return self._happen([], [listener])
 
-    def play(self, generator: Generator) -> float:
-        """A box plays by itself, and nobody reads. Returns the seconds that it takes."""
-        return self._happen([generator], [])
+    def play(self, box: str, generators: list[Generator]) -> float:
+        """``box`` plays by itself, and nobody else hears its trigger. Returns the seconds that it takes."""
+        own = self._listeners.pop(box, None)
+        return self._happen(generators, [] if own is None else [own])
 
     def sample(
         self, columns: list[int], full_scale: FloatArray, period: float, stages: int = 1

@@ -1,7 +1,8 @@
 """A Siglent SDG generator: DC voltages and bursts on modulators.
 
-Source: Siglent programming guide PG02. Answers repeat their header and carry units; what is out of range is brought to its limit and
-what is not understood is passed over, both without a word; commands that come too fast are lost, if asked for.
+Source: Siglent programming guide PG02. Answers repeat their header and carry units; what is out of range is brought
+to its limit and what is not understood is passed over, both without a word; commands that come too fast are lost, if
+asked for.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ class _Channel:
 
 
 class SiglentSdgBox(LineInstrument):
-    """Outputs drive modulators ``columns`` through an ``amplifier`` whose input is ``load`` ohm (None: an open end). The
-    trigger output of a ``master`` is the rack's trigger line. ``gap`` (s): what comes faster is lost. ``suffix`` is
-    added to waveforms' names."""
+    """Outputs drive modulators ``columns`` through an ``amplifier`` whose input is ``load`` ohm (None: an open
+    end). The trigger output of a ``master`` is the rack's trigger line. ``gap`` (s): what comes faster is lost.
+    ``suffix`` is added to waveforms' names."""
 
     def __init__(
         self,
@@ -250,7 +251,7 @@ class SiglentSdgBox(LineInstrument):
             self.rack.prepare(f"{self.name}:{k}", generator)
             self.rack.trigger()
         else:
-            self.rack.play(generator)
+            self.rack.play(self.name, [generator])
 
 
 def _number(text: str) -> float:

@@ -53,6 +53,7 @@ OPENING = [
 def test_golden_frames() -> None:
     exchanges = [
         *OPENING,
+        (b"DBM\r", b"OK\r> "),
         (b"P=3.00\r", b"OK\r> "),
         (b"P?\r", b"DISABLED\r> "),
         (b"P?\r", b"DISABLED\r> "),

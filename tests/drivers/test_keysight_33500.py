@@ -21,7 +21,7 @@ from hilonn.simulators.emulators.rack import Listener
 from hilonn.testing import ModulatorsContract
 from hilonn.typing import FloatArray
 from tests.drivers.faults import FAULTS, NAMED, survives
-from tests.drivers.wires import scripted, wired
+from tests.drivers.wires import PATIENT, TIMEOUT, scripted, wired
 
 TIMING = Timing(1e-5)
 FINE = (b"SYST:ERR?\n", b'+0,"No error"\n')
@@ -45,7 +45,10 @@ def server() -> TcpServer:
 class TestKeysight33500(ModulatorsContract):
     @pytest.fixture
     def device(self, server: TcpServer) -> Iterator[Keysight33500]:
-        with wired(server) as transport, Keysight33500("in", transport, options()) as opened:
+        with (
+            wired(server, PATIENT) as transport,
+            Keysight33500("in", transport, options()) as opened,
+        ):
             yield opened
 
 
@@ -110,7 +113,7 @@ def test_more_than_the_box_gives_is_refused() -> None:
 
 
 def test_what_the_box_refuses_is_raised_with_its_text(server: TcpServer) -> None:
-    with wired(server) as transport, Keysight33500("in", transport, options()) as device:
+    with wired(server, PATIENT) as transport, Keysight33500("in", transport, options()) as device:
         with pytest.raises(DeviceError, match="load first"):
             device.play()
         device.load(np.zeros((2, 2)), TIMING)
@@ -155,7 +158,10 @@ def test_its_patterns_are_light(samples: int) -> None:
     heard: list[FloatArray] = []
     assert rack.plant is not None
     scale = np.full(4, rack.plant.detection.ranges[-1] / rack.responsivity)
-    with wired(TcpServer(box)) as transport, Keysight33500("in", transport, options()) as device:
+    with (
+        wired(TcpServer(box), PATIENT) as transport,
+        Keysight33500("in", transport, options()) as device,
+    ):
         rack.listen(
             "m", Listener([0, 1, 2, 3], 3 * samples, 1e-5, scale, lambda w, _: heard.append(w))
         )
@@ -174,7 +180,7 @@ def test_its_patterns_are_light(samples: int) -> None:
 
 def test_an_open_end_doubles_what_a_box_that_believes_in_50_ohm_says() -> None:
     box = Keysight33500Box("awg", Rack(), [0], load=None)
-    with wired(TcpServer(box)) as transport:
+    with wired(TcpServer(box), PATIENT) as transport:
         with Keysight33500("in", transport, options(channels=1)) as device:
             device.load(np.array([[1.0], [-1.0]]), TIMING)
             generator = box._generator(1)
@@ -194,9 +200,10 @@ def test_whatever_the_wire_does(server: TcpServer, kind: str, after: int) -> Non
     box = server.instrument
     assert isinstance(box, Keysight33500Box)
     drive = np.linspace(-1.0, 1.0, 16).reshape(8, 2)
-    with wired(server) as transport:
+    with wired(server, PATIENT) as transport:
         device = Keysight33500("in", transport, options())
         device.open()
+        transport.timeout = TIMEOUT
         fault = FAULTS[kind]
 
         def act() -> list[FloatArray]:
@@ -215,6 +222,7 @@ def test_whatever_the_wire_does(server: TcpServer, kind: str, after: int) -> Non
         )
         if kind == "silence":
             return
+        transport.timeout = PATIENT
         for _ in range(2):
             if transport.lost:
                 transport.reconnect(1.0)

@@ -64,6 +64,7 @@ def test_golden_frames() -> None:
         *OPENING,
         (b"SOUR0:POW 2.500000MW\n", b""),
         NO_ERROR,
+        (b"SOUR0:POW:UNIT?\n", b"+1\n"),
         (b"SOUR0:POW?\n", b"+2.50000000E-003\n"),
         (b"SOUR0:WAV 1550.12000NM\n", b""),
         NO_ERROR,
@@ -162,6 +163,17 @@ def test_an_amplifier_stands_between_the_laser_and_the_chip() -> None:
             device.set_power(1e-4)
 
 
+def test_a_laser_that_was_switched_off_and_on_is_not_believed() -> None:
+    emulated = box()
+    with wired(TcpServer(emulated)) as transport:
+        device = KeysightLaser("laser", transport, options())
+        device.open()
+        with emulated.rack.lock:
+            emulated.reboot()
+        with pytest.raises(DeviceError, match="was it switched off and on"):
+            device.power()
+
+
 def test_light_that_an_interlock_took_is_seen() -> None:
     plant = Plant("svd_mesh", 2, resolve("ideal"))
     emulated = box(Rack(plant))
@@ -209,7 +221,8 @@ def test_whatever_the_wire_does(kind: str, after: int) -> None:
 @given(st.one_of(st.binary(max_size=40), st.floats().map(lambda value: f"{value:+.8E}\n".encode())))
 @settings(max_examples=1000, deadline=None, derandomize=True)
 def test_any_answer_gives_a_value_or_a_named_error(answer: bytes) -> None:
-    transport = Transport("box", ScriptWire([(b"SOUR0:POW?\n", answer)]), timeout=0.01)
+    exchanges = [(b"SOUR0:POW:UNIT?\n", b"+1\n"), (b"SOUR0:POW?\n", answer)]
+    transport = Transport("box", ScriptWire(exchanges), timeout=0.01)
     transport.open()
     try:
         power = KeysightLaser("laser", transport, options()).power()

@@ -163,10 +163,19 @@ def test_an_answer_of_another_channel_is_refused() -> None:
             device.read_back()
 
 
-@pytest.mark.parametrize("kind", FAULTS)
-@pytest.mark.parametrize("after", range(4))
-def test_whatever_the_wire_does(kind: str, after: int) -> None:
-    weathers(TcpServer(box(echo=False)), lambda w: xpow(w, channels=2), kind, after, connect=hasty)
+ON_A_LINE = [kind for kind in FAULTS if kind not in ("half_close", "reset")]
+"""A serial line has no sides to shut and no connection to break."""
+
+
+@pytest.mark.parametrize(
+    ("wire", "kind"),
+    [("tcp", kind) for kind in FAULTS] + [("pty", kind) for kind in ON_A_LINE],
+)
+@pytest.mark.parametrize("after", range(3))
+def test_whatever_the_wire_does(wire: str, kind: str, after: int) -> None:
+    emulated = box(echo=False)
+    server = TcpServer(emulated) if wire == "tcp" else PtyServer(emulated)
+    weathers(server, lambda w: xpow(w, channels=2), kind, after, connect=hasty)
 
 
 @given(st.binary(max_size=60))

@@ -23,7 +23,7 @@ from hilonn.testing import ModulatorsContract
 from hilonn.transports import ScriptWire, Transport
 from hilonn.typing import FloatArray
 from tests.drivers.faults import FAULTS, NAMED, survives
-from tests.drivers.wires import TIMEOUT, scripted, wired
+from tests.drivers.wires import PATIENT, TIMEOUT, scripted, wired
 
 TIMING = Timing(1e-5)
 IDN = (b"*IDN?\n", b"*IDN Siglent Technologies,SDG2042X,SDG2XCA1R0001,2.01.01.35R3B2\n")
@@ -48,7 +48,10 @@ def server() -> TcpServer:
 class TestSiglentSdg(ModulatorsContract):
     @pytest.fixture
     def device(self, server: TcpServer, mode: str) -> Iterator[SiglentSdg]:
-        with wired(server) as transport, SiglentSdg("in", transport, options(mode=mode)) as opened:
+        with (
+            wired(server, PATIENT) as transport,
+            SiglentSdg("in", transport, options(mode=mode)) as opened,
+        ):
             yield opened
 
 
@@ -120,7 +123,7 @@ def test_golden_lines_of_a_burst() -> None:
 
 @pytest.mark.parametrize("header", ["SHORT", "LONG", "OFF"])
 def test_answers_are_understood_with_any_header(server: TcpServer, header: str, mode: str) -> None:
-    with wired(server) as transport:
+    with wired(server, PATIENT) as transport:
         transport.write(f"CHDR {header}")
         with SiglentSdg("in", transport, options(mode=mode)) as device:
             device.load(np.ones((1, 2)), TIMING)
@@ -249,7 +252,7 @@ def test_a_voltage_is_light() -> None:
     assert rack.plant is not None
     scale = np.full(4, rack.plant.detection.ranges[-1] / rack.responsivity)
     drive = np.array([[3.0, -4.0]])
-    with wired(TcpServer(box)) as transport:
+    with wired(TcpServer(box), PATIENT) as transport:
         device = SiglentSdg("in", transport, options(amplifier=2.0))
         device.open()
         device.load(drive, TIMING)
@@ -274,7 +277,7 @@ def test_its_bursts_are_light(samples: int) -> None:
     assert rack.plant is not None
     scale = np.full(4, rack.plant.detection.ranges[-1] / rack.responsivity)
     chosen = options(mode="arbitrary")
-    with wired(TcpServer(box)) as transport, SiglentSdg("in", transport, chosen) as device:
+    with wired(TcpServer(box), PATIENT) as transport, SiglentSdg("in", transport, chosen) as device:
         rack.listen(
             "m",
             Listener([0, 1, 2, 3], 3 * samples, 1e-5, scale, lambda w, _: heard.append(w)),
@@ -297,9 +300,10 @@ def test_whatever_the_wire_does(kind: str, after: int, mode: str) -> None:
     samples = 1 if mode == "dc" else 8
     drive = np.linspace(1.0, -2.0, samples)[:, np.newaxis]
     chosen = options(channels=1, mode=mode, trigger="internal")
-    with wired(server) as transport:
+    with wired(server, PATIENT) as transport:
         device = SiglentSdg("in", transport, chosen)
         device.open()
+        transport.timeout = TIMEOUT
         fault = FAULTS[kind]
 
         def act() -> FloatArray:
@@ -318,6 +322,7 @@ def test_whatever_the_wire_does(kind: str, after: int, mode: str) -> None:
         )
         if kind == "silence":
             return
+        transport.timeout = PATIENT
         for _ in range(2):
             if transport.lost:
                 transport.reconnect(1.0)
