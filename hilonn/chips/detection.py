@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from hilonn.devices import DetectorReadings, Modulators, Photodetectors, Timing
@@ -82,12 +84,13 @@ class Detection:
     def _raw(
         self, modulators: Modulators, drive: FloatArray, averages: int
     ) -> tuple[FloatArray, float]:
+        played = replace(self._timing, plays=averages)
         chunk = min(modulators.max_samples, self._detectors.max_samples)
         parts: list[DetectorReadings] = []
         for first in range(0, len(drive), chunk):
             piece = drive[first : first + chunk]
             self._detectors.arm(len(piece), averages, self._timing)
-            modulators.load(piece, self._timing)
+            modulators.load(piece, played)
             modulators.play()
             parts.append(self._detectors.fetch())
         if len(parts) == 1:
