@@ -11,10 +11,13 @@ from hilonn.simulators.emulators.rack import Rack
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """``data`` to send (b"": nothing), after the box was busy for ``busy`` seconds on average."""
+    """``data`` to send (b"": nothing), after the box was busy for ``busy`` seconds on average, and no sooner than in ``wait``
+    seconds of the lab's time, which pass whatever the boxes' latency is: what settles does not settle faster on a
+    fast wire."""
 
     data: bytes
     busy: float = 0.0
+    wait: float = 0.0
 
 
 class Session(Protocol):

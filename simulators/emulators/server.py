@@ -116,12 +116,15 @@ class Server:
         self.transactions += 1
         busy = reply.busy if self.latency is None else self.latency.draw(reply.busy)
         if self.latency is not None:
-            self.busy_seconds += busy
+            self.busy_seconds += busy + reply.wait
             if not self.instrument.rack.lockstep:
                 time.sleep(busy)
         with self.instrument.rack.lock:
             if self.latency is not None:
                 self.instrument.rack.busy(busy)
+            self.instrument.rack.busy(reply.wait)
+        if reply.wait > 0.0 and not self.instrument.rack.lockstep:
+            self._stopping.wait(reply.wait)
         if not reply.data:
             return True
         fault = self.faults.next()
