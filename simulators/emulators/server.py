@@ -51,6 +51,9 @@ class Server:
     ``transactions`` and ``busy_seconds`` count what the box did.
     """
 
+    outlives = False
+    """Whether a client's way to the box outlives a reboot: a line does, a socket does not."""
+
     def __init__(self, instrument: Instrument, latency: Latency | None = None) -> None:
         self.instrument = instrument
         self.faults = WireFaults()
@@ -154,7 +157,7 @@ class Server:
             self._silent = True
         elif fault.kind == "reboot":
             self.reboot()
-            return False
+            return self.outlives
         else:
             return False
         return True
@@ -234,6 +237,8 @@ class _Socket:
 class PtyServer(Server):
     """A box on a pseudo-terminal, for serial lines; not on Windows. ``port`` is its path."""
 
+    outlives = True
+
     def __init__(self, instrument: Instrument, latency: Latency | None = None) -> None:
         super().__init__(instrument, latency)
         self.port = ""
@@ -263,6 +268,12 @@ class PtyServer(Server):
                 with suppress(OSError):
                     os.close(end)
             self._ends = None
+
+    def reboot(self) -> None:
+        super().reboot()
+        greeting = self.instrument.greeting()
+        if greeting:
+            self.say(greeting)
 
     def say(self, data: bytes) -> None:
         """Send ``data`` that nobody asked for."""
