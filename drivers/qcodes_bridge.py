@@ -89,11 +89,12 @@ class Qcodes(Library):
         if last not in at.parameters:
             raise LookupError(f"no parameter {last!r}; there are {', '.join(at.parameters)}")
         parameter = at.parameters[last]
-        if getattr(parameter.get_raw, "__name__", "") == "_get_manual_parameter":
+        if getattr(getattr(parameter, "get_raw", None), "__name__", "") == "_get_manual_parameter":
             raise LookupError(
                 f"{path} only remembers what it was set to; the instrument is not asked"
             )
-        return Parameter(parameter.get, parameter.set)
+        # Those that can only be read have no `set`, and the other way round.
+        return Parameter(lambda: parameter.get(), lambda value: parameter.set(value))
 
     def identity(self, instrument: Any) -> Identity:
         found = instrument.get_idn()
