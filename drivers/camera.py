@@ -196,7 +196,7 @@ class Camera(Photodetectors):
         means = np.array([p[0] for p in pictures]).reshape(averages, samples, each, self.channels)
         full = np.array([p[1] for p in pictures]).reshape(averages, samples, each, self.channels)
         scale = self._options.factor / self._exposure
-        return DetectorReadings(scale * means.mean(axis=(0, 2)), full.any(axis=(0, 2)))
+        return DetectorReadings(scale * means.mean(axis=(0, 2)), np.asarray(full.any(axis=(0, 2))))
 
     def _safe_state(self) -> None:
         return None  # a camera drives nothing

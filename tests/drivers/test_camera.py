@@ -109,12 +109,13 @@ def test_triggered_pictures_are_samples_in_order(samples: int, averages: int) ->
 
 
 def test_a_picture_that_does_not_come_is_a_timeout_and_the_next_is_right() -> None:
-    with made(trigger="Software", timeout=0.1) as device:
+    with made(trigger="Software", timeout=0.5) as device:
         fast(device)
         device.arm(1, 1, Timing(sample_period=2e-3))
         with pytest.raises(DeviceTimeout, match="picture 0 of 1 did not come"):
             device.fetch()
         device.arm(1, 1, TIMING)
+        assert device._camera.WaitForFrameTriggerReady(5000)
         device._camera.TriggerSoftware.Execute()
         assert device.fetch().signal.shape == (1, 3)
 
