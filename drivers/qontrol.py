@@ -307,4 +307,4 @@ def described(line: str) -> str:
     )
 
 
-qontrol = on_a_wire(QontrolOptions, Qontrol)
+qontrol = on_a_wire(QontrolOptions, Qontrol, answers_to=r"^Q8[A-Za-z]*-[0-9A-Fa-f*]+")

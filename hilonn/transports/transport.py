@@ -22,6 +22,8 @@ QUIET = 0.2
 """s: a line on which nothing has come for so long is taken to be drained."""
 SLICE = 0.1
 """s: waits on a wire are cut into such pieces, so that it can be closed while somebody waits for an answer."""
+GIVEN_UP = 8
+"""Timeouts after which the answer to a resynchronising query is taken to be lost."""
 LONGEST_CLOSE = 1.0
 """s: after which a wire is closed although somebody still uses it."""
 
@@ -31,7 +33,7 @@ class Dialect:
     """How an instrument ends lines, and how fast it can be spoken to. ``gap`` (s) is the least time between
     an answer or a command and the next command; some supplies lose commands that come faster. ``resync``: a harmless
     query and a regular expression of its answer, and of no other one: with it, an answer on a serial line may be late by
-    any time and is still told apart."""
+    up to eight timeouts and is still told apart; without it, by up to two."""
 
     write: str = "\n"
     read: str = "\n"
@@ -82,7 +84,7 @@ class Transport:
         self._lost: str | None = None
         self._dirty = ""
         self._outstanding = False
-        self._probes = 0
+        self._probed_at = float("-inf")
         self._asked: tuple[bytes, float, float] = (b"", 0.0, 0.0)
         self._speak()
 
@@ -298,26 +300,20 @@ class Transport:
                 )
 
     def _resync(self, query: str, pattern: str) -> None:
-        """Ask what only one line answers, and drop all that comes before it. Where earlier tries are unanswered too, theirs
-        come first; a box that has answered one of them and then is silent has lost the others."""
+        """Ask what only one line answers, and drop all that comes before it. An earlier try's answer is waited for instead,
+        until it is ``GIVEN_UP`` timeouts old: two of them could not be told apart."""
         data = self._framed(query)
         end = self.dialect.read.encode("latin-1")
-        self._send(data)
-        self._probes += 1
+        if self._now() > self._probed_at + GIVEN_UP * self.timeout:
+            self._probed_at = self._now()
+            self._send(data)
         self._asked = (data, self.timeout, self._now() + self.timeout)
-        answered = False
-        while self._probes:
-            try:
-                line = self._reader.until(end)
-            except DeviceTimeout:
-                if not answered:
-                    raise
+        while True:
+            line = self._reader.until(end).decode("latin-1").strip()
+            if re.fullmatch(pattern, line) is not None:
                 break
-            if re.fullmatch(pattern, line.decode("latin-1").strip()) is not None:
-                answered = True
-                self._probes -= 1
-                self._asked = (data, self.timeout, self._now() + self.timeout)
-        self._probes = 0
+        self._probed_at = float("-inf")
+        self._drain()  # an answer that came twice
 
     def _fall_out(self, error: BaseException) -> None:
         """Note that ``error`` left the wire out of step, or ended it."""

@@ -56,7 +56,7 @@ class VisaWire:
 
     def open(self, timeout: float) -> None:
         self.close()
-        opened = _within(timeout + CLOSING, lambda: self._opened(timeout), _close)
+        opened = within(timeout + CLOSING, lambda: self._opened(timeout), _close)
         if opened is None:
             raise ConnectionLost(
                 f"{self.address} does not open within {timeout:g} s; is the box on and plugged in?"
@@ -64,7 +64,7 @@ class VisaWire:
         try:
             self._take(opened, timeout)
         except BaseException:
-            _within(CLOSING, lambda: _close(opened))
+            within(CLOSING, lambda: _close(opened))
             raise
         self._resource = opened
 
@@ -74,7 +74,7 @@ class VisaWire:
         if stream is not None:
             stream.shut_down()
         if opened is not None:
-            _within(CLOSING, lambda: _close(opened))
+            within(CLOSING, lambda: _close(opened))
 
     def send(self, data: bytes, timeout: float) -> None:
         if self._socket is not None:
@@ -217,7 +217,7 @@ def _timed_out(error: Exception) -> bool:
     return isinstance(error, TimeoutError)
 
 
-def _within(
+def within(
     seconds: float, work: Callable[[], T], too_late: Callable[[T], None] | None = None
 ) -> T | None:
     """What ``work`` returns or raises; None if it does not within ``seconds``: then it goes on in a thread of its own, and
@@ -242,7 +242,14 @@ def _within(
 
     thread = threading.Thread(target=run, name="visa", daemon=True)
     thread.start()
-    thread.join(seconds)
+    try:
+        thread.join(seconds)
+    except BaseException:  # an interruption: nobody takes what is made
+        with lock:
+            given_up = True
+        if outcome and too_late is not None:
+            too_late(outcome[0])
+        raise
     with lock:
         if failure:
             raise failure[0]

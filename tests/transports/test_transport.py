@@ -168,7 +168,7 @@ def test_a_late_answer_is_never_the_next_ones(server: Server, transport: Transpo
             assert transport.query(f"ECHO? {word}", timeout=2.0) == word
 
 
-def test_with_a_query_to_resynchronise_by_it_may_be_late_by_any_time() -> None:
+def test_with_a_query_to_resynchronise_by_it_may_be_later() -> None:
     with PtyServer(Bench()) as server:
         transport = Transport("box", SerialWire(server.port, 115200), timeout=0.15)
         transport.speak(Dialect(resync=("*IDN?", "HILONN,.*")))
@@ -443,3 +443,14 @@ def test_a_box_that_does_not_stop_is_told() -> None:
         transport._dirty = ""
         transport._take_in = lambda: None  # type: ignore[method-assign]
         transport.ask("A?", lambda reader: reader.until_quiet(0.1))
+
+
+def test_a_line_that_cannot_be_waited_on_is_read() -> None:
+    transport = Transport("box", SerialWire("loop://", 115200), timeout=TIMEOUT)
+    transport.open()
+    for k in range(3):
+        assert transport.query(f"echo {k}") == f"echo {k}"
+    with pytest.raises(DeviceTimeout):
+        transport.ask("echo", lambda reader: reader.exactly(100))
+    assert transport.query("echo") == "echo"
+    transport.close()

@@ -14,8 +14,9 @@ from hilonn.simulators.emulators import PtyServer, TcpServer
 from hilonn.simulators.emulators.faults import Fault
 from hilonn.simulators.emulators.hislip import HislipServer
 from hilonn.simulators.emulators.server import Server
+from hilonn.simulators.emulators.vxi11 import Vxi11Server
 from hilonn.transports import Transport
-from hilonn.transports.visa import VisaWire, _within
+from hilonn.transports.visa import VisaWire, within
 from tests.transports.boxes import Bench
 
 TIMEOUT = 0.3
@@ -23,7 +24,7 @@ LINE = {"baud_rate": 115200}
 
 
 def resource(server: Server) -> str:
-    if isinstance(server, HislipServer):
+    if isinstance(server, HislipServer | Vxi11Server):
         return server.address
     if isinstance(server, TcpServer):
         return f"TCPIP::127.0.0.1::{server.port}::SOCKET"
@@ -31,7 +32,7 @@ def resource(server: Server) -> str:
     return f"ASRL{server.port}::INSTR"
 
 
-@pytest.fixture(params=[TcpServer, HislipServer, PtyServer])
+@pytest.fixture(params=[TcpServer, HislipServer, Vxi11Server, PtyServer])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     with request.param(Bench()) as started:
         yield started
@@ -103,8 +104,9 @@ def test_closes_while_somebody_waits(server: Server, transport: Transport) -> No
     assert len(raised) == 1
 
 
-def test_an_instr_resource_is_cleared_when_opened() -> None:
-    with HislipServer(Bench()) as server:
+@pytest.mark.parametrize("kind", [HislipServer, Vxi11Server])
+def test_an_instr_resource_is_cleared_when_opened(kind: type[HislipServer]) -> None:
+    with kind(Bench()) as server:
         for clear, count in ((True, 1), (False, 1)):
             wire = VisaWire(server.address, clear=clear)
             wire.open(TIMEOUT)
@@ -131,7 +133,12 @@ def test_nagle_is_off_on_sockets() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["TCPIP::127.0.0.1::{}::SOCKET", "TCPIP::127.0.0.1::hislip0,{}::INSTR"]
+    "name",
+    [
+        "TCPIP::127.0.0.1::{}::SOCKET",
+        "TCPIP::127.0.0.1::hislip0,{}::INSTR",
+        "TCPIP::127.0.0.1,{}::inst0::INSTR",
+    ],
 )
 def test_a_refused_port_is_told_at_open(name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -171,8 +178,8 @@ def test_what_is_missing_is_named() -> None:
 
 def test_what_does_not_return_is_left_behind_and_cleaned_up() -> None:
     go, late = threading.Event(), threading.Event()
-    assert _within(0.01, lambda: go.wait(10.0), lambda made: late.set()) is None
+    assert within(0.01, lambda: go.wait(10.0), lambda made: late.set()) is None
     go.set()
     assert late.wait(10.0)
     with pytest.raises(DeviceError):
-        _within(1.0, lambda: (_ for _ in ()).throw(DeviceError("no")))
+        within(1.0, lambda: (_ for _ in ()).throw(DeviceError("no")))
