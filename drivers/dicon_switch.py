@@ -1,8 +1,8 @@
 """DiCon optical switches: modules on a serial line, and the MXS-9100 with its SCPI subset.
 
-Sources: photonmover's Dicon.py (modules: 115200 baud; ``I1 n`` selects channel n, ``I1?`` asks, ``CF?`` ends in the number of
-channels; a newline comes before every reply); MXS-9100 manual p17, p25 (``ROUT6:SCAN 2``; lines end in CR both
-ways). The box's channels count from 1, hilonn's positions from 0.
+Sources: photonmover's Dicon.py (modules: 115200 baud; ``I1 n`` selects channel n, ``I1?`` asks, ``CF?`` ends in the
+number of channels; a newline comes before every reply); MXS-9100 manual p17, p25 (``ROUT6:SCAN 2``; lines end in CR
+both ways). The box's channels count from 1, hilonn's positions from 0.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ POLL = 2e-3
 
 
 class DiconSwitchOptions(Options):
-    """``positions``: that are used, from the first. ``dialect``: of the box. ``module``: which of an MXS-9100's switches, or
-    the n of ``In``. ``safe_position``: where the safe state puts it; 0 is a closed shutter. ``switching_time`` (s): longest
-    that a change may take."""
+    """``positions``: that are used, from the first. ``dialect``: of the box. ``module``: which of an MXS-9100's
+    switches, or the n of ``In``. ``safe_position``: where the safe state puts it; 0 is a closed shutter.
+    ``switching_time`` (s): longest that a change may take."""
 
     positions: int = Field(default=2, ge=2)
     dialect: Literal["module", "mxs9100"] = "module"
@@ -88,8 +88,8 @@ class DiconSwitch(Switch):
         channel = integer(self._ask(query), f"{self.name}: {query}")
         if not 1 <= channel <= self.positions:
             raise DeviceError(
-                f"{self.name}: {query} was answered {channel}: the switch is parked or beyond its {self.positions} positions; "
-                "select one"
+                f"{self.name}: {query} was answered {channel}: the switch is parked or beyond its {self.positions} "
+                "positions; select one"
             )
         return channel - 1
 

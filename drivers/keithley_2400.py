@@ -87,7 +87,7 @@ class _Box:
         self.name, self.transport = name, transport
         end = ENDS[options.terminator]
         self._end = end.encode()
-        transport.speak(Dialect(write=end, read=end))
+        transport.speak(Dialect(write=end, read=end, resync=("*IDN?", "KEITHLEY.*MODEL 24.*")))
 
     def identity(self) -> Identity:
         return scpi.identity(self.transport, "MODEL 24")
@@ -118,18 +118,11 @@ class _Box:
                 raise DeviceError(f"{self.name}: {query} was answered {answer[:60]!r}")
             code = number(words[2].partition(",")[0], f"{self.name}: :SYST:ERR?")
             if code != 0:
-                more = self._rest_of_queue()
-                raise DeviceError(f"{self.name}: {doing}: the instrument says {words[2]}{more}")
+                all_of_it = "; ".join([words[2], *scpi.errors(self.transport, ":SYST:ERR?")])
+                raise DeviceError(f"{self.name}: {doing}: the instrument says {all_of_it}")
         return flag(words[0], f"{self.name}: :SENS:CURR:PROT:TRIP?"), flag(
             words[1], f"{self.name}: :OUTP?"
         )
-
-    def _rest_of_queue(self) -> str:
-        try:
-            scpi.raise_errors(self.transport, "and")
-        except DeviceError as error:
-            return f"; {error}"
-        return ""
 
     def check_on(self, on: bool) -> None:
         """DeviceError, with its reason, where the output did not go on."""
@@ -179,23 +172,27 @@ class Keithley2400(PhaseShifters):
         known, self._set_up = self._set_up, False
         level = f":SOUR:VOLT {volts:.9g}"
         if not known:
-            level = (
-                f":SOUR:FUNC VOLT;:SOUR:VOLT:MODE FIX;:SENS:CURR:PROT {most:.9g};:SOUR:VOLT:RANG {self._options.high:.9g};"
-                f"{level};:OUTP ON"
-            )
+            self._set_limit(most)
+            level += ";:OUTP ON"
         limited, on = self._box.run(level, f"writing {volts:g} V")
         self._box.check_on(on)
-        if not known:
-            held = self._box.ask(":SENS:CURR:PROT?")
-            if abs(held - most) > 1e-3 * most:
-                raise DeviceError(
-                    f"{self.name}: a current limit of {most:g} A was set, the box holds {held:g} A"
-                )
         self._set_up = True
         if limited:
             raise DeviceError(
                 f"{self.name}: the output stands at its current limit of {most:g} A and does not reach {volts:g} V; is the "
                 "heater's resistance lower than thought, or is there a short?"
+            )
+
+    def _set_limit(self, most: float) -> None:
+        """Function, range and current limit, before the output is on; DeviceError where the box does not hold it."""
+        self._box.run(
+            f":SOUR:FUNC VOLT;:SOUR:VOLT:MODE FIX;:SENS:CURR:PROT {most:.9g};:SOUR:VOLT:RANG {self._options.high:.9g}",
+            "setting its limits",
+        )
+        held = self._box.ask(":SENS:CURR:PROT?")
+        if abs(held - most) > 1e-3 * most:
+            raise DeviceError(
+                f"{self.name}: a current limit of {most:g} A was set, the box holds {held:g} A"
             )
 
     def _read_back(self) -> FloatArray:

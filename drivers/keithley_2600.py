@@ -55,6 +55,11 @@ PAGE = DriverPage(
             "pymeasure 0.16.0",
         ),
         (
+            'While it waits for an edge (`trigger = "line"`) the box does nothing else: a heater on its other unit would wait as '
+            'long for its safe state. Give heaters a box of their own, or `trigger = "none"`.',
+            "2600BS-901-01, digio.trigger[N].wait()",
+        ),
+        (
             "A line that is no Lua is not run, and not answered: only the error queue tells (-285).",
             "2600BS-901-01, error summary",
         ),
@@ -83,7 +88,13 @@ class _Smu:
         transport.speak(DIALECT)
 
     def identity(self) -> Identity:
-        return tsp.identity(self.transport, "26")
+        found = tsp.identity(self.transport, "Keithley")
+        if not found.model.startswith("26"):
+            raise DeviceError(
+                f"{self.name}: a 2600 was expected at {self.transport.address}, {found} answers; is another box on this "
+                "address?"
+            )
+        return found
 
     def open(self, volts: float) -> None:
         """The model has these channels and reaches ``volts``; numbers are printed with ten digits."""
@@ -166,16 +177,11 @@ class Keithley2600(PhaseShifters):
         levels = " ".join(
             f"{smu}.source.levelv={v:.9g}" for smu, v in zip(self._smu.names, drive, strict=True)
         )
-        before, after = "", ""
         known, self._set_up = self._set_up, False
         if not known:
-            limit = f"{{smu}}.source.limiti={self._options.max_current:.9g}"
-            span = f"{{smu}}.source.rangev={self._options.high:.9g}"
-            before = self._smu.all(f"{limit} {span}") + " "
-            after = " " + self._smu.all(f"{{smu}}.source.func={VOLTS} {{smu}}.source.output=1")
-        limited = self._smu.run(before + levels + after, f"writing {drive}", "source.compliance")
-        if not known:
-            self._check_limits()
+            self._set_limits()
+            levels += " " + self._smu.all(f"{{smu}}.source.func={VOLTS} {{smu}}.source.output=1")
+        limited = self._smu.run(levels, f"writing {drive}", "source.compliance")
         self._set_up = True
         for smu, text, volts in zip(self._smu.names, limited, drive, strict=True):
             if tsp.flag(text, f"{self.name}: {smu}.source.compliance"):
@@ -184,11 +190,17 @@ class Keithley2600(PhaseShifters):
                     f"reach {volts:g} V; is the heater's resistance lower than thought, or is there a short?"
                 )
 
-    def _check_limits(self) -> None:
-        held = self._smu.numbers(self._smu.ask("source.limiti"), "source.limiti")
-        if not np.allclose(held, self._options.max_current, rtol=1e-3):
+    def _set_limits(self) -> None:
+        """Current limits and ranges, before anything is on; DeviceError where the box does not hold them."""
+        most = self._options.max_current
+        settings = (
+            f"{{smu}}.source.limiti={most:.9g} {{smu}}.source.rangev={self._options.high:.9g}"
+        )
+        texts = self._smu.run(self._smu.all(settings), "setting its limits", "source.limiti")
+        held = self._smu.numbers(texts, "source.limiti")
+        if not np.allclose(held, most, rtol=1e-3):
             raise DeviceError(
-                f"{self.name}: a current limit of {self._options.max_current:g} A was set, the box holds {held} A"
+                f"{self.name}: a current limit of {most:g} A was set, the box holds {held} A"
             )
 
     def _read_back(self) -> FloatArray:
@@ -222,7 +234,7 @@ class Keithley2600DetectorsOptions(Options):
     nplc: float = Field(default=0.1, ge=0.001, le=25)
     mains: Literal[50, 60] = 50
     trigger: Literal["none", "line"] = "none"
-    trigger_timeout: float = Field(default=5.0, gt=0, le=600)
+    trigger_timeout: float = Field(default=2.0, gt=0, le=60)
 
 
 MOST = 10_000
@@ -281,11 +293,11 @@ class Keithley2600Detectors(Photodetectors):
                 f"{self.name}.arm: {samples} x {averages} readings asked, {MOST} are possible"
             )
         waits = self._options.trigger == "line"
-        every = timing.sample_period / averages if waits else 0.0
+        every = timing.sample_period if waits else 0.0
         nplc = 0.8 * every * self._options.mains if waits else self._options.nplc
         if nplc < 0.001:
             raise ConfigError(
-                f"{self.name}.arm: {averages} readings in {timing.sample_period:g} s are asked for; one takes at "
+                f"{self.name}.arm: a reading every {timing.sample_period:g} s is asked for; one takes at "
                 f"least {0.001 / 0.8 / self._options.mains:.3g} s"
             )
         self._set_up_once()
@@ -330,7 +342,7 @@ class Keithley2600Detectors(Photodetectors):
 
         found = self._smu.transport.ask(asked.encode("ascii"), blocks)
         values = np.stack([np.frombuffer(data, "<f4") for data in found], axis=1).astype(float)
-        return self._readings(values.reshape(samples, averages, self.channels))
+        return self._readings(values.reshape(averages, samples, self.channels))
 
     def _check_started(self, patience: float) -> None:
         (started,) = tsp.answered(self._smu.transport, "", ["started"], patience)
@@ -346,7 +358,7 @@ class Keithley2600Detectors(Photodetectors):
             raise DeviceError(f"{self.name}: NaN came in a block of readings")
         over = np.abs(values) >= full
         held = np.where(np.abs(values) >= tsp.NO_READING, np.copysign(full, values), values)
-        return DetectorReadings(self._options.sign * held.mean(axis=1), np.any(over, axis=1))
+        return DetectorReadings(self._options.sign * held.mean(axis=0), np.any(over, axis=0))
 
     def _safe_state(self) -> None:
         """No bias; a measurement under way is given up."""

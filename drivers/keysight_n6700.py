@@ -120,7 +120,7 @@ class KeysightN6700(PhaseShifters):
             short = np.flatnonzero(reach < asked)
             if short.size:
                 raise DeviceError(
-                    f"{self.name}: {asked:g} {unit} are asked for, channel {self._options.channels[short[0]]} reaches "
+                    f"{self.name}: {asked:g} {unit} are asked for, output {self._options.channels[short[0]]} reaches "
                     f"{reach[short[0]]:g} {unit}"
                 )
         self._set_up = False
@@ -129,28 +129,31 @@ class KeysightN6700(PhaseShifters):
         return None
 
     def _write(self, drive: FloatArray) -> None:
-        """All channels in one message, and what the box says of it in one answer. The first time outputs go off before
-        their protections are set, which what stood there until now might trip."""
+        """All channels in one message, and what the box says of it in one answer. The first time limits are set
+        and read back before."""
         alike: dict[str, list[int]] = {}
         for channel, volts in zip(self._options.channels, drive.tolist(), strict=True):
             alike.setdefault(f"{volts:.6g}", []).append(channel)
         levels = ";:".join(f"VOLT {v},{channel_list(c)}" for v, c in alike.items())
         known, self._set_up = self._set_up, False
         if not known:
-            levels = (
-                f"OUTP OFF,{self._list};:CURR {self._options.max_current:.6g},{self._list};:VOLT:PROT {self._protection:.6g},{self._list};"
-                f":CURR:PROT:STAT ON,{self._list};:{levels};:OUTP ON,{self._list}"
-            )
+            self._set_limits()
+            levels = f"{levels};:OUTP ON,{self._list}"
         on = self._run(levels, f"writing {drive} V")
-        if not known:
-            self._check_limits()
         if not all(on):
             raise DeviceError(
-                f"{self.name}: channel {self._options.channels[on.index(False)]} is off, though it was switched on"
+                f"{self.name}: output {self._options.channels[on.index(False)]} is off, though it was switched on"
             )
         self._set_up = True
 
-    def _check_limits(self) -> None:
+    def _set_limits(self) -> None:
+        """Current limits and protections, with the outputs off: what stands there might trip them. DeviceError where the
+        box does not hold them."""
+        self._run(
+            f"OUTP OFF,{self._list};:CURR {self._options.max_current:.6g},{self._list};"
+            f":VOLT:PROT {self._protection:.6g},{self._list};:CURR:PROT:STAT ON,{self._list}",
+            "setting its limits",
+        )
         for query, asked, unit in (
             ("CURR", self._options.max_current, "A"),
             ("VOLT:PROT", self._protection, "V"),
@@ -184,7 +187,7 @@ class KeysightN6700(PhaseShifters):
         on = self._run(f"VOLT 0,{self._list};:OUTP OFF,{self._list}", "switching off", faults=False)
         if any(on):
             raise DeviceError(
-                f"{self.name}: channel {self._options.channels[on.index(True)]} is on, though it was switched off"
+                f"{self.name}: output {self._options.channels[on.index(True)]} is on, though it was switched off"
             )
 
     # -- lines ------------------------------------------------------------------------------------
@@ -200,19 +203,11 @@ class KeysightN6700(PhaseShifters):
                 raise DeviceError(f"{self.name}: {query} was answered {answer[:60]!r}")
             code = integer(words[2].partition(",")[0], f"{self.name}: SYST:ERR?")
             if code != 0:
-                raise DeviceError(
-                    f"{self.name}: {doing}: the instrument says {words[2]}{self._rest_of_queue()}"
-                )
+                all_of_it = "; ".join([words[2], *scpi.errors(self._transport)])
+                raise DeviceError(f"{self.name}: {doing}: the instrument says {all_of_it}")
         if faults:
             self._check_faults(words[1])
         return self._flags(words[0])
-
-    def _rest_of_queue(self) -> str:
-        try:
-            scpi.raise_errors(self._transport, "and")
-        except DeviceError as error:
-            return f"; {error}"
-        return ""
 
     def _check_faults(self, text: str) -> None:
         bits = numbers(text, f"{self.name}: STAT:QUES:COND?", self.channels)
@@ -220,7 +215,7 @@ class KeysightN6700(PhaseShifters):
             if word != 0:
                 self._set_up = False
                 raise DeviceError(
-                    f"{self.name}: the protection of channel {channel} has tripped: {fault(int(word))}; its output is off. "
+                    f"{self.name}: the protection of output {channel} has tripped: {fault(int(word))}; it is off. "
                     "Find out why, then clear_faults()"
                 )
 

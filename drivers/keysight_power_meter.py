@@ -81,6 +81,7 @@ class KeysightPowerMeterOptions(Options):
     ``reading`` "log": a batch is one log, at most ``max_points`` long. "single": one sample at a time, by software;
     averages lengthen the averaging time. ``trigger`` of a log: "start" (CME: one edge starts it), "sample" (SME: one edge
     a point), "none" (it starts when armed), "bench": "none" where the bench's timing is internal, else "start".
+    ``auto_gain``: an N77xx amplifies weak light more within its range, with less noise; off, it follows fast steps best.
     ``averaging_time`` (s) of single readings; None: the sample period. ``chained``, ``harmless``: see the page.
     """
 
@@ -92,6 +93,7 @@ class KeysightPowerMeterOptions(Options):
     trigger: Literal["bench", "start", "sample", "none"] = "bench"
     max_points: int = Field(default=MAINFRAME_POINTS, ge=1, le=1_000_000)
     averaging_time: float | None = Field(default=None, gt=0, le=LONGEST_AVERAGE)
+    auto_gain: bool = True
     chained: bool = True
     harmless: tuple[int, ...] = ()
 
@@ -118,6 +120,8 @@ class KeysightPowerMeter(Photodetectors):
         self._chain = scpi.Chain(
             transport, harmless=frozenset(options.harmless), chained=options.chained
         )
+        self._sure = False  # what the box holds is what it was told
+        self._mainframe = False
         self._log: tuple[int, float, str] | None = None
         self._averaging: float | None = None
         self._armed_for: tuple[int, int] | None = None
@@ -129,7 +133,7 @@ class KeysightPowerMeter(Photodetectors):
 
     def _open(self) -> None:
         """Know the box and its slots; W, fixed ranges, no logs."""
-        self._forget()
+        self._sure = False
         model = self.identity().model
         mainframe = MAINFRAME.search(model) is not None
         if not mainframe and MULTIPORT.search(model) is None:
@@ -140,14 +144,25 @@ class KeysightPowerMeter(Photodetectors):
             raise DeviceError(
                 f"{self.name}: max_points = {self._options.max_points} is asked for, a {model} logs {MAINFRAME_POINTS}"
             )
+        self._mainframe = mainframe
         self._transport.write("*CLS")
         self._find_slots(model)
+        self._configure()
+        self._sure = True
+
+    def _configure(self) -> None:
+        """All settings, but those of a log, which are forgotten."""
+        self._log = self._averaging = self._armed_for = None
         self._chain.tell(self._each("SENS{}:FUNC:STAT LOGG,STOP"), "stopping logs")
         self._chain.tell(
             [
                 *self._each("SENS{}:POW:UNIT 1"),
                 *self._each(f"SENS{{}}:POW:WAV {1e9 * self._options.wavelength:.6f}NM"),
-                *([] if mainframe else self._each("SENS{}:POW:GAIN:AUTO 0")),
+                *(
+                    []
+                    if self._mainframe
+                    else self._each(f"SENS{{}}:POW:GAIN:AUTO {self._options.auto_gain:d}")
+                ),
                 *self._each("INIT{}:CONT 0"),
             ],
             "units and wavelength",
@@ -165,6 +180,7 @@ class KeysightPowerMeter(Photodetectors):
     def _set_range(self, index: int) -> None:
         """One message for all channels; RANG ends the automatic range, and it is said besides."""
         self._armed_for = None
+        sure, self._sure = self._sure, False
         decibels = self._options.ranges[index]
         self._chain.tell(
             [
@@ -173,16 +189,21 @@ class KeysightPowerMeter(Photodetectors):
             ],
             f"range {decibels:g} dBm",
         )
+        self._sure = sure
 
     def _arm(self, samples: int, averages: int, timing: Timing) -> None:
         self._armed_for = None
         if timing.edge != "rising":
             raise ConfigError(f"{self.name}.arm: this meter starts on rising edges")
+        sure, self._sure = self._sure, False
+        if not sure:
+            self._configure()
         if self._options.reading == "single":
             self._arm_single(averages, timing)
         else:
             self._arm_log(samples * averages, timing)
         self._armed_for = samples, averages
+        self._sure = True
 
     def _arm_log(self, points: int, timing: Timing) -> None:
         """Returns when every channel waits for its trigger."""
@@ -192,8 +213,7 @@ class KeysightPowerMeter(Photodetectors):
                 f"{self._options.max_points}; split the batch, average less, or raise `max_points` if the box holds more"
             )
         wanted = points, timing.sample_period, self._trigger(timing)
-        held, self._log = self._log, None
-        if wanted != held:
+        if wanted != self._log:
             self._set_log(*wanted)
         self._chain.send(
             [*self._each("SENS{}:FUNC:STAT LOGG,STOP"), *self._each("SENS{}:FUNC:STAT LOGG,STAR")]
@@ -233,8 +253,7 @@ class KeysightPowerMeter(Photodetectors):
                 f"{self.name}.arm: {averages} averages would take {seconds:g} s, the meter averages for "
                 f"{LONGEST_AVERAGE:g} s"
             )
-        held, self._averaging = self._averaging, None
-        if seconds != held:
+        if seconds != self._averaging:
             self._chain.tell(
                 self._each(f"SENS{{}}:POW:ATIM {1e6 * seconds:.6f}US"),
                 f"averaging for {seconds:g} s",
@@ -245,28 +264,24 @@ class KeysightPowerMeter(Photodetectors):
         if self._armed_for is None:
             raise DeviceError(f"{self.name}.fetch: a setting ended what was armed; arm again")
         (samples, averages), self._armed_for = self._armed_for, None
+        self._sure = False
         if self._options.reading == "single":
-            values = self._single()
-            return self._readings(values[None, :, :])
-        assert self._log is not None
-        points, period, _ = self._log
-        self._wait_for_log(points * period)
-        blocks = self._chain.blocks(self._each("SENS{}:FUNC:RES?"), 4 * points)
-        logged = np.array([_floats(block) for block in blocks])
-        return self._readings(logged.T.reshape(averages, samples, self.channels))
+            values = self._single()[None, :, :]
+        else:
+            values = self._logged(samples * averages).reshape(averages, samples, self.channels)
+        readings = self._readings(values)
+        self._sure = True
+        return readings
 
     def _safe_state(self) -> None:
         """Logs stopped; the front panel measures again."""
-        self._forget()
+        self._sure = False
         self._chain.tell(
             [*self._each("SENS{}:FUNC:STAT LOGG,STOP"), *self._each("INIT{}:CONT 1")],
             "safe state",
         )
 
     # -- parts --------------------------------------------------------------------------------------
-
-    def _forget(self) -> None:
-        self._log = self._averaging = self._armed_for = None
 
     def _each(self, command: str) -> list[str]:
         return [":" + command.format(slot) for slot in self._slots]
@@ -307,18 +322,23 @@ class KeysightPowerMeter(Photodetectors):
                 return
             for slot, state in zip(self._slots, states, strict=True):
                 if state not in (DONE, IN_PROGRESS):
-                    self._log = None
                     raise DeviceError(
                         f"{self.name}: slot {slot} was logging and says {state!r}; did somebody change a setting?"
                     )
             if self._clock.now() > deadline:
-                self._log = None
                 waiting = [str(s) for s, x in zip(self._slots, states, strict=True) if x != DONE]
                 raise DeviceTimeout(
                     f"{self.name}: the log of {duration:g} s did not end within {self._transport.timeout:g} s more in "
                     f"slots {', '.join(waiting)}. Does the trigger reach the meter's input, and does something play?"
                 )
             pause = min(max(2 * pause, POLLS[0]), POLLS[1])
+
+    def _logged(self, points: int) -> FloatArray:
+        """The log, (points, channels), once it is done."""
+        assert self._log is not None
+        self._wait_for_log(points * self._log[1])
+        blocks = self._chain.blocks(self._each("SENS{}:FUNC:RES?"), 4 * points)
+        return np.array([_floats(block) for block in blocks]).T
 
     def _single(self) -> FloatArray:
         """One measurement now, (1, channels)."""

@@ -19,7 +19,7 @@ from hilonn.devices import (
 )
 from hilonn.drivers.options import Options, on_a_wire
 from hilonn.drivers.page import DriverPage
-from hilonn.errors import DeviceError
+from hilonn.errors import ConfigError, DeviceError
 from hilonn.transports import Transport
 from hilonn.transports.modbus import Modbus
 from hilonn.typing import FloatArray
@@ -166,11 +166,11 @@ class LabJackOutputs(PhaseShifters):
 
 
 class InputsOptions(T7Options):
-    """``channels`` inputs from AIN``first`` on. ``unit``, and ``factor`` in it per V. ``resolution_index`` 0 (the box's choice) to
+    """``channels`` inputs from AIN``first`` on; None: all of them. ``unit``, and ``factor`` in it per V. ``resolution_index`` 0 (the box's choice) to
     12; ``settling`` (s), 0: the box's choice. ``negative_channel``: see the page."""
 
     first: int = Field(default=0, ge=0, lt=INPUTS)
-    channels: int = Field(default=INPUTS, ge=1, le=INPUTS)
+    channels: int | None = Field(default=None, ge=1)
     unit: str = "V"
     factor: float = Field(default=1.0, gt=0)
     resolution_index: int = Field(default=0, ge=0, le=12)
@@ -182,7 +182,12 @@ class LabJackInputs(Photodetectors):
     """AINs that follow one another, read in one transaction; one reading a fetch."""
 
     def __init__(self, name: str, transport: Transport, options: InputsOptions) -> None:
-        channels = min(options.channels, INPUTS - options.first)
+        left = INPUTS - options.first
+        channels = left if options.channels is None else options.channels
+        if channels > left:
+            raise ConfigError(
+                f"devices.{name}: {channels} inputs from AIN{options.first} on are asked for, there are {left}"
+            )
         top = options.factor * RANGES[-1]
         spec = ChannelSpec(unit=options.unit, low=-top, high=top)
         ranges = tuple(options.factor * volts for volts in RANGES)

@@ -58,7 +58,7 @@ STATES = {
     5: "resetting",
 }
 READY, RUN, ERROR = 1, 2, 3
-SANE = (-100.0, 400.0)
+SANE = (-100.0, 200.0)
 """degC: what no sensor of a chip's mount reads."""
 
 

@@ -8,7 +8,7 @@ also come unasked, at any time.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from pydantic import Field
@@ -20,7 +20,7 @@ from hilonn.errors import ConfigError, DeviceError, DeviceTimeout
 from hilonn.transports import Dialect, Reader, Transport
 from hilonn.typing import FloatArray
 
-DIALECT = Dialect(write="\n", read="\n")
+DIALECT = Dialect(write="\n", read="\n", resync=("id?", r"Q8[A-Za-z]*-[0-9A-Fa-f*]+"))
 PAGE = DriverPage(
     instruments="Qontrol Q8iv, Q8b, Q8bi, Q8a: modules of eight channels on backplanes, chained",
     wiring=(
@@ -54,6 +54,8 @@ GRAIN = 1e-3
 """V: voltages are read back with three decimals; they are set with 16 bits of 12 V, 0.18 mV."""
 QUIET = 0.1
 """s: the end of an answer that does not say where it ends."""
+SLOWEST = 0.02
+"""s that a vector command takes: its bytes, and a converter whose latency timer stands at its default."""
 REFUSALS = frozenset({10, 11, 12, 13})
 """Errors that only a command can have; any other may come by itself."""
 ERRORS = {
@@ -170,9 +172,8 @@ class Qontrol(PhaseShifters):
             if held is None
             or not np.array_equal(drive[first : first + A_MODULE], held[first : first + A_MODULE])
         ]
-        with self._transport.atomic():
-            for part in self._parts(modules):
-                self._send_vectors(part, drive)
+        if modules:
+            self._send_vectors(modules, drive)
         self._held = drive.copy()
 
     def _read_back(self) -> FloatArray:
@@ -187,9 +188,11 @@ class Qontrol(PhaseShifters):
         """Every module to zero, whatever one of them answers; what came unasked is left to the next command."""
         self._held = None
         failed: DeviceError | DeviceTimeout | None = None
-        for part in self._parts(range(0, self.channels, A_MODULE)):
+        every = range(0, self.channels, A_MODULE)
+        most = self._options.pipeline
+        for begin in range(0, len(every), most):
             try:
-                self._send_vectors(part, np.zeros(self.channels))
+                self._send_vectors(every[begin : begin + most], np.zeros(self.channels))
             except (DeviceError, DeviceTimeout) as error:
                 failed = failed or error
         if failed is not None:
@@ -197,17 +200,25 @@ class Qontrol(PhaseShifters):
 
     # -- lines ------------------------------------------------------------------------------------
 
-    def _parts(self, modules: Sequence[int]) -> Iterator[Sequence[int]]:
-        most = self._options.pipeline
-        return (modules[begin : begin + most] for begin in range(0, len(modules), most))
-
     def _send_vectors(self, modules: Sequence[int], drive: FloatArray) -> None:
-        """The vectors of modules that begin at these channels, in one go."""
-        values = [f"{v:.5f}" for v in drive.tolist()]
-        lines = "".join(
-            f"VVEC{first}={','.join(values[first : first + A_MODULE])}\n" for first in modules
-        )
-        self._transport.ask(lines.encode(), lambda reader: self._oks(reader, len(modules)))
+        """The vectors of modules that begin at these channels; ``pipeline`` of them are under way at once, and when half of
+        these are answered, as many follow. Zeros are short: at 87 us a byte a whole chain is off three times sooner."""
+        values = [f"{v:.5f}" if v else "0" for v in drive.tolist()]
+        lines = [
+            f"VVEC{first}={','.join(values[first : first + A_MODULE])}\n".encode()
+            for first in modules
+        ]
+        most = self._options.pipeline
+        half = max(most // 2, 1)
+
+        def read(reader: Reader) -> None:
+            for k in range(0, len(lines), half):
+                self._oks(reader, len(lines[k : k + half]))
+                if following := b"".join(lines[most + k : most + k + half]):
+                    self._transport.more(following)
+
+        patience = self._transport.timeout + SLOWEST * len(lines)
+        self._transport.ask(b"".join(lines[:most]), read, patience)
 
     def _set(self, command: str) -> None:
         self._raise_unasked()

@@ -1,8 +1,8 @@
 """Red Pitaya STEMlab 125-14 over its SCPI server: two outputs as modulators, two inputs as photodetectors.
 
 Source: the vendor's redpitaya_scpi.py and "Acquisition" and "Generator" pages. TCP port 5000, lines end in CR LF both
-ways. A pattern is up to 16384 numbers of -1..1 in text; a reading is a buffer of 16384 samples of 8 ns times the decimation.
-Both devices may share one connection.
+ways. A pattern is up to 16384 numbers of -1..1 in text; a reading is a buffer of 16384 samples of 8 ns times the
+decimation. Both devices may share one connection.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ DIALECT = Dialect(write="\r\n", read="\r\n")
 PAGE = DriverPage(
     instruments="Red Pitaya STEMlab 125-14: outputs (`red_pitaya_modulators`), inputs (`red_pitaya_photodetectors`)",
     wiring=(
-        "Network, TCP port 5000, after the SCPI server has been started on the box's page. The box that starts the others "
-        'has trigger = "internal"; its trigger output goes to the others\' external trigger (DIO0_P, 3.3 V). An amplifier '
-        "stands between 1 V of an output and the modulators."
+        "Network, TCP port 5000, after the SCPI server has been started on the box's page. The box that starts the "
+        'others has trigger = "internal"; its trigger output goes to the others\' external trigger (DIO0_P, 3.3 '
+        "V). An amplifier stands between 1 V of an output and the modulators."
     ),
     connection='transport = "tcp"\nhost = "192.168.1.20"\nport = 5000',
     device='driver = "red_pitaya_modulators"\nconnection = "rp"\namplifier = 8.0\ntrigger = "external"',
     quirks=(
         (
-            "At a decimation above 32 an acquisition seems to hang: the buffer fills after the trigger, and its end is to be "
-            "waited for (ACQ:TRIG:FILL?).",
+            "At a decimation above 32 an acquisition seems to hang: the buffer fills after the trigger, and its end "
+            "is to be waited for (ACQ:TRIG:FILL?).",
             "issue 306",
         ),
         ("Since OS 2.00-18 a binary answer ends in CR LF.", "issue 262"),
@@ -54,11 +54,13 @@ PAGE = DriverPage(
         ),
     ),
     unverified=(
-        "Whether the frequency of a pattern shorter than 16384 samples counts the pattern or the whole buffer: `frequency_of`.",
-        "float32 of ACQ:DATA:UNITS VOLTS are big-endian: `byte_order`; by default the box is asked in text and in binary, and "
-        "the two are compared.",
+        "Whether the frequency of a pattern shorter than 16384 samples counts the pattern or the whole buffer: "
+        "`frequency_of`.",
+        "float32 of ACQ:DATA:UNITS VOLTS are big-endian: `byte_order`; by default the box is asked in text and in "
+        "binary, and the two are compared.",
         "SOUR:TRIG:INT starts both outputs at once, and the outputs stand at the last sample after a burst.",
-        "The command that puts a generator's start on a pin (`at_opening`, e.g. DAISY:TRIG_O:SOUR DAC) differs by OS version.",
+        "The command that puts a generator's start on a pin (`at_opening`, e.g. DAISY:TRIG_O:SOUR DAC) differs by OS "
+        "version.",
         "1 V of a setting is 1 V at 50 ohm and 2 V at a high impedance: `load`.",
     ),
 )
@@ -176,12 +178,12 @@ class RedPitayaModulators(Modulators):
 
 
 class RedPitayaPhotodetectorsOptions(Options):
-    """``channels``: IN1, or IN1 and IN2. ``volts_per_unit``: V at the input per ``unit`` of light, so that readings are in
-    ``unit``. ``ranges``: full scales that the inputs have; the jumpers on the board decide, so that one is the rule.
-    ``trigger``: "external" edge; "generator": the box's own outputs start the reading; "now": it begins when it is
-    fetched. ``oversampling``: readings of the converter that a sample gets, at least. ``guard``: share of a sample that
-    is left out at its beginning. ``delay`` (s) from the trigger to the first sample. ``format``, ``byte_order``: of data
-    on the wire."""
+    """``channels``: IN1, or IN1 and IN2. ``volts_per_unit``: V at the input per ``unit`` of light, so that
+    readings are in ``unit``. ``ranges``: full scales that the inputs have; the jumpers on the board decide, so
+    that one is the rule. ``trigger``: "external" edge; "generator": the box's own outputs start the reading;
+    "now": it begins when it is fetched. ``oversampling``: readings of the converter that a sample gets, at least.
+    ``guard``: share of a sample that is left out at its beginning. ``delay`` (s) from the trigger to the first
+    sample. ``format``, ``byte_order``: of data on the wire."""
 
     channels: Literal[1, 2] = 2
     unit: str = "W"
@@ -259,7 +261,7 @@ class RedPitayaPhotodetectors(Photodetectors):
 
     def _fetch(self) -> DetectorReadings:
         averages, samples = self._shape
-        self._wait_for_trigger(alone=averages == 1 and samples == 1)
+        self._wait_for_trigger(alone=samples == 1)
         self._wait("ACQ:TRIG:FILL?", "1", "the buffer did not fill")
         count = int(self._windows[-1, 1])
         columns = [self._data(channel, count) for channel in range(1, self.channels + 1)]
@@ -288,12 +290,14 @@ class RedPitayaPhotodetectors(Photodetectors):
             if fine and samples * period + self._options.delay <= BUFFER * fine[-1] * CLOCK:
                 return fine[-1]
         raise ConfigError(
-            f"{self.name}: {samples} samples of {period:g} s (averages counted) are asked for; the inputs hold {BUFFER} readings of "
-            f"{CLOCK:g} s or more, {LEAST} a sample. Take fewer averages, smaller batches, or longer samples"
+            f"{self.name}: {samples} samples of {period:g} s (averages counted) are asked for; the inputs hold "
+            f"{BUFFER} readings of {CLOCK:g} s or more, {LEAST} a sample. Take fewer averages, smaller batches, or "
+            "longer samples"
         )
 
     def _wait_for_trigger(self, alone: bool) -> None:
-        """Until the trigger has come. A single reading that nobody plays for (a dark one) begins by itself."""
+        """Until the trigger has come. A single sample for which nobody has played (a dark one) begins by itself: what
+        arrives at rest does not depend on when it is read."""
         now = self._options.trigger == "now"
         if now or (alone and self._transport.query("ACQ:TRIG:STAT?").strip() == "WAIT"):
             self._tell(["ACQ:TRIG NOW"], "reading now")
@@ -331,8 +335,8 @@ class RedPitayaPhotodetectors(Photodetectors):
             }
         if not any(near.values()):
             raise DeviceError(
-                f"{self.name}: IN{channel} answers {text[:3]} V in text and {data[:12].tobytes()!r} in binary, which is that in "
-                'no byte order; set format = "text"'
+                f"{self.name}: IN{channel} answers {text[:3]} V in text and {data[:12].tobytes()!r} in binary, "
+                'which is that in no byte order; set format = "text"'
             )
         if near[">f4"] != near["<f4"]:
             self._order = ">f4" if near[">f4"] else "<f4"

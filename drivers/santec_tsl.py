@@ -8,6 +8,7 @@ SCPI (m); ``:SYST:COMM:COD`` chooses. Powers are in mW or dBm, as ``:POW:UNIT`` 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -198,6 +199,9 @@ class SantecTsl(Laser):
                 f"{self.name}.set_power: {power:g} W at the chip is {watts:g} W of the laser, which gives no less than "
                 f"{self._least:g} W; switch the light off instead. Nothing was written"
             )
+        self._same(
+            ":POW:UNIT?", int(self._options.unit == "mW")
+        )  # a box that was reset has another
         shown = 1e3 * watts if self._options.unit == "mW" else 10 * math.log10(1e3 * watts)
         self._set(f":POW {shown:.4f}")
         self._raise_alerts("set_power")
@@ -263,9 +267,8 @@ class SantecTsl(Laser):
         if found != wanted:
             raise DeviceError(f"{self.name}: {query} says {found} after {wanted} was set")
 
-    def _comes(self, happened: object) -> bool:
+    def _comes(self, happened: Callable[[], bool]) -> bool:
         """Whether ``happened()`` is true within the patience."""
-        assert callable(happened)
         deadline = self._clock.now() + self._options.patience
         while not happened():
             if self._clock.now() > deadline:

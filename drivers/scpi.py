@@ -40,10 +40,19 @@ def raise_errors(
     query: str = "SYST:ERR?",
     harmless: frozenset[int] = frozenset(),
 ) -> None:
-    """Empty the instrument's error queue; DeviceError with all of it unless it was empty.
+    """Empty the instrument's error queue; DeviceError with all of it unless it was empty. ``harmless`` numbers are passed
+    over."""
+    found = errors(transport, query, harmless)
+    if found:
+        raise DeviceError(f"{transport.name}: {doing}: the instrument says {'; '.join(found)}")
 
-    Only the number says whether there was an error: boxes word "No error" in several ways. ``harmless``
-    numbers are passed over.
+
+def errors(
+    transport: Transport, query: str = "SYST:ERR?", harmless: frozenset[int] = frozenset()
+) -> list[str]:
+    """Empty the instrument's error queue, and give what it held.
+
+    Only the number says whether there was an error: boxes word "No error" in several ways.
     """
     found = []
     for _ in range(LONGEST_QUEUE):
@@ -56,8 +65,7 @@ def raise_errors(
             found.append(f"{code} {text.strip()}")
     else:
         found.append(f"and more: {LONGEST_QUEUE} errors did not empty the queue")
-    if found:
-        raise DeviceError(f"{transport.name}: {doing}: the instrument says {'; '.join(found)}")
+    return found
 
 
 def set_checked(transport: Transport, command: str, query: str = "SYST:ERR?") -> None:

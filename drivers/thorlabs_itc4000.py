@@ -158,8 +158,10 @@ class ThorlabsTemperature(TemperatureController):
     def temperature(self) -> float:
         """Measured temperature, degC. DeviceError where the sensor fails."""
         found = self._box.number("MEAS:TEMP?")
-        if not -100.0 < found < 400.0:
-            raise DeviceError(f"{self.name}: {found:g} degC is no temperature; is the sensor off?")
+        if not -100.0 < found < 200.0:
+            raise DeviceError(
+                f"{self.name}: {found:g} degC is no temperature of a mount; is the sensor off, or does the box speak kelvin?"
+            )
         return found
 
     def stable(self) -> bool:

@@ -83,6 +83,8 @@ class ThorlabsPm100(Photodetectors):
         self._transport = transport
         self._options = options
         self._count: int | None = None
+        self._sure = False  # what the meter holds is what it was told
+        self._settable = False
         transport.speak(DIALECT)
 
     def identity(self) -> Identity:
@@ -90,29 +92,36 @@ class ThorlabsPm100(Photodetectors):
 
     def _open(self) -> None:
         """Know meter and sensor; W, the wavelength, a fixed range."""
-        self._count = None
+        self._sure = False
         model = self.identity().model
         if MODEL.match(model) is None:
             raise DeviceError(f"{self.name}: {model} answers, no PM100, PM400, PM16 or their like")
         self._transport.write("*CLS")
-        settable = self._know_sensor() & WAVELENGTH_SETTABLE
-        self._set("CONF:POW")
-        self._set("SENS:POW:UNIT W")
-        if settable:
-            self._set_wavelength(1e9 * self._options.wavelength)
-        if self._options.low_pass is not None:
-            self._set(f"INP:PDI:FILT:LPAS:STAT {int(self._options.low_pass)}")
+        self._settable = bool(self._know_sensor() & WAVELENGTH_SETTABLE)
         largest = self._number("SENS:POW:RANG? MAX")
         if self.ranges[-1] > largest:
             raise DeviceError(
                 f"{self.name}: a range of {self.ranges[-1]:g} W is asked for, this sensor reaches {largest:g} W"
             )
+        self._configure()
+        self._sure = True
+
+    def _configure(self) -> None:
+        """All settings but the averages, which are forgotten."""
+        self._count = None
+        self._set("CONF:POW")
+        self._set("SENS:POW:UNIT W")
+        if self._settable:
+            self._set_wavelength(1e9 * self._options.wavelength)
+        if self._options.low_pass is not None:
+            self._set(f"INP:PDI:FILT:LPAS:STAT {int(self._options.low_pass)}")
         self._set_range(self.range)
 
     def _close(self) -> None:
         return None
 
     def _set_range(self, index: int) -> None:
+        sure, self._sure = self._sure, False
         wanted = self.ranges[index]
         self._set("SENS:POW:RANG:AUTO 0")
         self._set(f"SENS:POW:RANG {wanted:.6E}")
@@ -121,11 +130,14 @@ class ThorlabsPm100(Photodetectors):
         if automatic or got < wanted * (1 - 1e-3):
             what = "ranges by itself" if automatic else f"is at {got:g} W"
             raise DeviceError(f"{self.name}: range {wanted:g} W was set, the meter {what}")
+        self._sure = sure
 
     def _arm(self, samples: int, averages: int, timing: Timing) -> None:
+        sure, self._sure = self._sure, False
+        if not sure:
+            self._configure()
         count = self._options.averaging * averages
-        held, self._count = self._count, None
-        if count != held:
+        if count != self._count:
             self._set(f"SENS:AVER:COUN {count}")
             got = integer(self._ask("SENS:AVER:COUN?"), f"{self.name}: SENS:AVER:COUN?")
             if got != count:
@@ -133,15 +145,18 @@ class ThorlabsPm100(Photodetectors):
                     f"{self.name}: {count} averages were set, the meter takes {got}; average less"
                 )
         self._count = count
+        self._sure = True
 
     def _fetch(self) -> DetectorReadings:
         assert self._count is not None
+        self._sure = False
         patience = self._transport.timeout + 2 * self._options.sample_time * self._count
         value = number(self._ask("READ?", patience), f"{self.name}: READ?")
         full_scale = self.ranges[self.range]
         over = OVER_RANGE < value < NO_NUMBER
         if not over and not abs(value) <= BEYOND * full_scale:
             raise DeviceError(f"{self.name}: READ? gave {value:g} W at a range of {full_scale:g} W")
+        self._sure = True
         return DetectorReadings(np.array([[full_scale if over else value]]), np.array([[over]]))
 
     def _safe_state(self) -> None:

@@ -528,6 +528,7 @@ class Bench:
                 records = self._records(name, frame)
                 chip = kind.build(name, own, wiring, records, self.clock, timing)
             chip.bench = self
+            chip.power_budget = self.file.safety.total_power
             self.chips[name] = chip
 
     def _wire_of(self, key: str, text: str | list[str]) -> Wire:

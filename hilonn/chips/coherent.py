@@ -114,6 +114,13 @@ class CoherentChip(HeaterChip):
         seconds = self.clock.now() - started
         return ChipReadings(values, clipped > 0.0, clipped, index, seconds, locked)
 
+    def _prepare(self, settings: Settings) -> None:
+        self._program(settings, self._oscillator_drive(0.0))
+        self._let_oscillator(True)
+
+    def _watched_drive(self, inputs: FloatArray) -> FloatArray:
+        return self._modulator_drive(inputs * self._equalise[: inputs.shape[1]])
+
     def snapshot(self) -> Snapshot:
         return super().snapshot() | {"position": self._position}
 

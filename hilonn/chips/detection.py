@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
 
+from hilonn.chips.chip import ChipStatistics
 from hilonn.devices import DetectorReadings, Modulators, Photodetectors, Timing
 from hilonn.errors import SaturationError
 from hilonn.records import InstrumentRecord
@@ -30,8 +32,10 @@ class Detection:
         channels: IntArray,
         record: InstrumentRecord,
         timing: Timing,
+        statistics: ChipStatistics,
     ) -> None:
         self._detectors = detectors
+        self._statistics = statistics
         self._plus, self._minus = np.split(channels, 2)
         self._watts_plus, self._watts_minus = np.split(1.0 / record.value("gain"), 2)
         self._timing = timing
@@ -51,6 +55,19 @@ class Detection:
         With ``index`` None the smallest range that holds the batch is searched from the detectors'
         present one; SaturationError where the largest does not hold it.
         """
+        plus, minus, index, clipped = self.watch(modulators, drive, averages, index, null=null)
+        return (plus - minus if difference else plus + minus), index, clipped
+
+    def watch(
+        self,
+        modulators: Modulators,
+        drive: FloatArray,
+        averages: int,
+        index: int | None,
+        *,
+        null: FloatArray,
+    ) -> tuple[FloatArray, FloatArray, int, float]:
+        """As ``read``, but each pair's two detectors by themselves: W above the baseline (samples, pairs), twice."""
         detectors = self._detectors
         if index is None:
             index = self._search(modulators, drive)
@@ -59,8 +76,14 @@ class Detection:
         samples = len(drive)
         nulls = max(NULLS, samples // NULLS)
         drive = np.concatenate((drive, np.broadcast_to(null, (nulls, len(null)))))
-        signal, clipped = self._play(modulators, drive, averages, difference)
-        return signal[:samples] - signal[samples:].mean(axis=0), index, clipped
+        signal, clipped = self._raw(modulators, drive, averages)
+        above = signal[:samples] - signal[samples:].mean(axis=0)
+        return (
+            above[:, self._plus] * self._watts_plus,
+            above[:, self._minus] * self._watts_minus,
+            index,
+            clipped,
+        )
 
     def _search(self, modulators: Modulators, drive: FloatArray) -> int:
         """From the largest range down to the smallest whose full scale exceeds the largest reading
@@ -87,21 +110,15 @@ class Detection:
         played = replace(self._timing, plays=averages)
         chunk = min(modulators.max_samples, self._detectors.max_samples)
         parts: list[DetectorReadings] = []
+        started = time.perf_counter()
         for first in range(0, len(drive), chunk):
             piece = drive[first : first + chunk]
             self._detectors.arm(len(piece), averages, self._timing)
             modulators.load(piece, played)
             modulators.play()
             parts.append(self._detectors.fetch())
+        self._statistics.wire_seconds += time.perf_counter() - started
         if len(parts) == 1:
             return parts[0].signal, float(parts[0].saturated.mean())
         signal = np.concatenate([part.signal for part in parts])
         return signal, float(np.concatenate([part.saturated for part in parts]).mean())
-
-    def _play(
-        self, modulators: Modulators, drive: FloatArray, averages: int, difference: bool
-    ) -> tuple[FloatArray, float]:
-        signal, clipped = self._raw(modulators, drive, averages)
-        plus = signal[:, self._plus] * self._watts_plus
-        minus = signal[:, self._minus] * self._watts_minus
-        return (plus - minus if difference else plus + minus), clipped

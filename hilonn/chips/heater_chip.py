@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
@@ -16,8 +17,11 @@ from hilonn.devices import Modulators, PhaseShifters, Photodetectors, Timing
 from hilonn.errors import CalibrationError, ConfigError, LimitError
 from hilonn.records import Records
 from hilonn.registry import Wire
-from hilonn.transfer import drive_of_amplitude
+from hilonn.transfer import drive_of_amplitude, phase_of_power, power_of_voltage
 from hilonn.typing import BoolArray, FloatArray, IntArray, Snapshot
+
+NEARLY = 0.95
+"""Of the power budget, from which a programming begins anew at the phases that take the least power."""
 
 
 class HeaterChip(MatrixChip):
@@ -57,7 +61,9 @@ class HeaterChip(MatrixChip):
         high = self._shifters.spec.bound("high", self._shifters.channels)
         self._layout = layout
         self._heaters = Heaters.of(chip, layout, high[self._heater_channels])
-        self._detection = Detection(detectors, pairs, records.photodetectors, timing)
+        self._detection = Detection(
+            detectors, pairs, records.photodetectors, timing, self.statistics
+        )
         self.ranges = len(detectors.ranges)
         self._v_pi = records.modulators.value("v_pi")
         self._bias = records.modulators.value("bias")
@@ -106,6 +112,12 @@ class HeaterChip(MatrixChip):
         known = near_phases([None if s is None else s.self_phase for s in near], phases.shape[1])
         own = self._heaters.self_phases(phases, known)
         drives = self._heaters.drives(own)
+        if known is not None:
+            # Nearest to the last, turn upon turn, a chip would climb to its power's limit and stop there.
+            hot = self._power(drives) > NEARLY * self.power_budget
+            if hot.any():
+                own[hot] = self._heaters.self_phases(phases[hot], None)
+                drives[hot] = self._heaters.drives(own[hot])
         moved = np.zeros(len(phases), dtype=int)
         if known is not None:
             moved = (np.abs(own - known) > MOVED).sum(axis=1)
@@ -123,6 +135,18 @@ class HeaterChip(MatrixChip):
             )
             for i in range(len(phases))
         ]
+
+    def spent(self) -> tuple[float, float]:
+        return self.statistics.wire_seconds, self.statistics.settling_seconds
+
+    def _power(self, drives: FloatArray) -> FloatArray:
+        """W (k,) that the bench's gate counts for ``drives`` (k, heaters)."""
+        resistance: FloatArray = self._heaters.resistance
+        if self._shifters.spec.resistance is not None:
+            known = self._shifters.spec.bound("resistance", self._shifters.channels)
+            resistance = known[self._heater_channels]
+        total: FloatArray = (drives * drives / resistance).sum(axis=1)
+        return total
 
     @property
     def largest_phases(self) -> FloatArray:
@@ -163,6 +187,35 @@ class HeaterChip(MatrixChip):
         """Drives (heaters,) for own phases (heaters,) in rad; heaters not accepted stay at zero."""
         return np.where(self._heaters.usable, self._heaters.drives(own[np.newaxis])[0], 0.0)
 
+    def phases_of(self, drive: FloatArray) -> FloatArray:
+        """Own phases (heaters,) in rad that the record expects of ``drive`` (heaters,)."""
+        known = self._heaters
+        return phase_of_power(
+            power_of_voltage(drive, known.resistance, known.rise), known.power_per_pi
+        )
+
+    def watch(
+        self, settings: Settings, inputs: FloatArray, averages: int, index: int | None = None
+    ) -> tuple[FloatArray, FloatArray, int]:
+        """Program, play ``inputs`` (samples, n) and read every detector by itself: W above what it reads with the
+        modulators at their null, (samples, pairs) for the detectors that add and for those that subtract; and the
+        range, which is chosen where ``index`` is None. Raises as ``run`` does."""
+        self._check_inputs(inputs)
+        self._prepare(settings)
+        plus, minus, index, _ = self._detection.watch(
+            self._modulators, self._watched_drive(inputs), averages, index, null=self._null
+        )
+        self.statistics.runs += 1
+        return plus, minus, index
+
+    def _prepare(self, settings: Settings) -> None:
+        """Program ``settings`` for a signed reading."""
+        self._program(settings, {})
+
+    def _watched_drive(self, inputs: FloatArray) -> FloatArray:
+        """Drives for ``inputs`` (samples, n) as ``watch`` takes them."""
+        return self._modulator_drive(inputs)
+
     def forward(self, own: FloatArray) -> FloatArray:
         """What the record says that the chip multiplies by at own phases (heaters,) in rad, per unit of scale: real
         (outputs, inputs). ConfigError where this architecture's record has no forward model."""
@@ -187,7 +240,8 @@ class HeaterChip(MatrixChip):
         self._drive = np.array(snapshot["drive"])
         self._settled = snapshot["settled"]
         self._generation = self._gate_generation()
-        self.statistics = ChipStatistics(**snapshot["statistics"])
+        for name, value in snapshot["statistics"].items():
+            setattr(self.statistics, name, value)
 
     @abstractmethod
     def _phases(
@@ -209,12 +263,16 @@ class HeaterChip(MatrixChip):
         drive[self._heater_channels] = settings.drive
         for channel, value in extra.items():
             drive[channel] = value
+        started = time.perf_counter()
         if not np.array_equal(drive, self._drive):
             self._shifters.write(drive)
             self._drive = drive
             self._settled = self.clock.now() + self._shifters.spec.settling_time
             self.statistics.programmings += 1
+        written = time.perf_counter()
         self.clock.wait_until(self._settled)
+        self.statistics.wire_seconds += written - started
+        self.statistics.settling_seconds += time.perf_counter() - written
 
     def _gate_generation(self) -> int:
         return self._shifters.gate.generation

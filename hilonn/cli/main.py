@@ -232,6 +232,35 @@ def discover(
 
 
 @app.command()
+def poke(
+    bench: Annotated[str, typer.Argument(help="A built-in bench or a TOML file.")],
+    chip: Annotated[str | None, typer.Option(help="Which chip, where there are several.")] = None,
+    console: Annotated[
+        bool, typer.Option(help="Turn one heater by hand and watch every detector.")
+    ] = False,
+    seed: SeedOption = 0,
+    chip_seed: ChipSeedOption = 0,
+    json: JsonOption = False,
+    imports: ImportOption = None,
+) -> None:
+    """Move every channel a little, watch every detector: which wire leads where. Light goes on."""
+    from hilonn.cli.poke import poke_command
+
+    _guarded(
+        partial(
+            poke_command,
+            bench,
+            chip,
+            console=console,
+            seed=seed,
+            chip_seed=chip_seed,
+            imports=tuple(imports or ()),
+            json=json,
+        )
+    )
+
+
+@app.command()
 def emulate(
     lab: Annotated[str, typer.Argument(help="A lab, like lab-16.")],
     out: Annotated[

@@ -16,61 +16,33 @@ if TYPE_CHECKING:
 _MOST = 1 << 16
 
 
-class SerialWire:
-    """8 data bits, no flow control unless told. A line has no end: bytes of an old answer may come on it at
-    any time, so that it is drained, not opened again, after an answer that did not come in time."""
+class OpenLine:
+    """A line that pyserial has opened, as wires use it: never waited on longer than allowed. Owner of ``line``'s timeouts."""
 
-    reopens = False
-
-    def __init__(self, port: str, baud: int, settings: dict[str, Any] | None = None) -> None:
-        self.port, self.baud = port, baud
-        self.address = port
-        self._settings = settings or {}
-        self._line: serial.SerialBase | None = None
-        self._comes: Callable[[float], object] = bool
+    def __init__(self, line: Any, address: str, timeout: float) -> None:
+        self._line = line
+        self._address = address
         self._waits = 0.0
-
-    def open(self, timeout: float) -> None:
-        import serial
-
-        self.close()
-        settings = dict(self._settings)
-        if "://" not in self.port:
-            settings["exclusive"] = True  # two programs on one port would share its answers
-        try:
-            line = serial.serial_for_url(
-                self.port, baudrate=self.baud, timeout=0, write_timeout=timeout, **settings
-            )
-        except (OSError, ValueError) as error:  # SerialException is an OSError
-            raise ConnectionLost(
-                f"{self.port} cannot be opened: {error}; is the box on and plugged in, and has no other "
-                "program the port?"
-            ) from error
+        line.timeout, line.write_timeout = 0.0, timeout
         _without_nagle(line)
-        self._line, self._waits = line, 0.0
         self._comes = _waiting(line) or self._comes_by_reading
 
-    def close(self) -> None:
-        line, self._line = self._line, None
-        if line is not None:
-            try:
-                line.close()
-            except OSError:
-                pass  # it was unplugged: there is nothing left to close
-
     def send(self, data: bytes, timeout: float) -> None:
+        """All of ``data``. Raises ConnectionLost, DeviceTimeout."""
         import serial
 
-        line = self._open_line()
         try:
-            line.write(data)
+            self._line.write(data)
         except serial.SerialTimeoutException as error:
-            raise DeviceTimeout(f"{self.port} takes no more bytes after {timeout:g} s") from error
+            raise DeviceTimeout(
+                f"{self._address} takes no more bytes after {timeout:g} s"
+            ) from error
         except OSError as error:
             raise self._lost(error) from error
 
     def receive(self, timeout: float) -> bytes:
-        line = self._open_line()
+        """What has come; b"" if nothing came within ``timeout`` s."""
+        line = self._line
         try:
             waiting = line.in_waiting
             data = b""
@@ -89,19 +61,63 @@ class SerialWire:
 
     def _comes_by_reading(self, seconds: float) -> bytes:
         """The first byte, where there is nothing that can be waited on: Windows' ports, ``rfc2217://``."""
-        line = self._open_line()
         if seconds != self._waits:
-            line.timeout = self._waits = seconds  # costs a reconfiguration of the port
-        first: bytes = line.read(1)
+            self._line.timeout = self._waits = seconds  # costs a reconfiguration of the port
+        first: bytes = self._line.read(1)
         return first
 
-    def _open_line(self) -> serial.SerialBase:
-        if self._line is None:
-            raise ConnectionLost(f"{self.port} is not open")
-        return self._line
-
     def _lost(self, error: Exception) -> ConnectionLost:
-        return ConnectionLost(f"the line {self.port} is gone: {error}")
+        return ConnectionLost(f"the line {self._address} is gone: {error}")
+
+
+class SerialWire:
+    """8 data bits, no flow control unless told. A line has no end: bytes of an old answer may come on it at
+    any time, so that it is drained, not opened again, after an answer that did not come in time."""
+
+    reopens = False
+
+    def __init__(self, port: str, baud: int, settings: dict[str, Any] | None = None) -> None:
+        self.port, self.baud = port, baud
+        self.address = port
+        self._settings = settings or {}
+        self._line: serial.SerialBase | None = None
+        self._opened: OpenLine | None = None
+
+    def open(self, timeout: float) -> None:
+        import serial
+
+        self.close()
+        settings = dict(self._settings)
+        if "://" not in self.port:
+            settings["exclusive"] = True  # two programs on one port would share its answers
+        try:
+            line = serial.serial_for_url(self.port, baudrate=self.baud, timeout=0, **settings)
+        except (OSError, ValueError) as error:  # SerialException is an OSError
+            raise ConnectionLost(
+                f"{self.port} cannot be opened: {error}; is the box on and plugged in, and has no other "
+                "program the port?"
+            ) from error
+        self._line, self._opened = line, OpenLine(line, self.port, timeout)
+
+    def close(self) -> None:
+        line, self._line = self._line, None
+        self._opened = None
+        if line is not None:
+            try:
+                line.close()
+            except OSError:
+                pass  # it was unplugged: there is nothing left to close
+
+    def send(self, data: bytes, timeout: float) -> None:
+        self._open_line().send(data, timeout)
+
+    def receive(self, timeout: float) -> bytes:
+        return self._open_line().receive(timeout)
+
+    def _open_line(self) -> OpenLine:
+        if self._opened is None:
+            raise ConnectionLost(f"{self.port} is not open")
+        return self._opened
 
 
 def _waiting(line: Any) -> Callable[[float], object] | None:

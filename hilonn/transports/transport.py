@@ -233,6 +233,12 @@ class Transport:
                 self._dirty = "more came than the answer"
             return answer
 
+    def more(self, data: bytes) -> None:
+        """Send more of a command while its answer is read, from within ``ask``'s ``read``: a window of commands that
+        are under way stays full."""
+        with self._lock:
+            self._send(data)
+
     def heard(self) -> None:
         """Take in what came unasked, if the driver listens for it (``unsolicited``)."""
         with self._lock:

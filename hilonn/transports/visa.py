@@ -9,19 +9,21 @@ writing to a peer that takes nothing never returns, and errors are of a dozen cl
 from __future__ import annotations
 
 import math
-import socket
 import threading
 from collections.abc import Callable
 from math import ceil
 from typing import Any, TypeVar
 
 from hilonn.errors import ConfigError, ConnectionLost, DeviceTimeout
+from hilonn.transports.serial_line import OpenLine
 from hilonn.transports.sockets import OpenSocket
 
 T = TypeVar("T")
 _CHUNK = 1 << 16
 CLOSING = 0.5
 """s that closing may take; a library that takes longer goes on without us."""
+READING = 10.0
+"""s for bytes that have come."""
 END = b"\n"
 
 
@@ -51,7 +53,7 @@ class VisaWire:
         self.reopens = self.kind != "serial"
         self.slice = math.inf if self.kind == "messages" else 0.1
         self._resource: Any = None
-        self._socket: OpenSocket | None = None
+        self._held: OpenSocket | OpenLine | None = None
         self._waits: int | None = None
 
     def open(self, timeout: float) -> None:
@@ -70,15 +72,15 @@ class VisaWire:
 
     def close(self) -> None:
         opened, self._resource = self._resource, None
-        stream, self._socket = self._socket, None
-        if stream is not None:
-            stream.shut_down()
+        held, self._held = self._held, None
+        if isinstance(held, OpenSocket):
+            held.shut_down()
         if opened is not None:
             within(CLOSING, lambda: _close(opened))
 
     def send(self, data: bytes, timeout: float) -> None:
-        if self._socket is not None:
-            self._socket.send(data, timeout)
+        if self._held is not None:
+            self._held.send(data, timeout)
             return
         opened = self._open_resource()
         try:
@@ -92,8 +94,8 @@ class VisaWire:
             raise self._lost(error) from error
 
     def receive(self, timeout: float) -> bytes:
-        if self._socket is not None:
-            return self._socket.receive(timeout)
+        if self._held is not None:
+            return self._held.receive(timeout)
         opened = self._open_resource()
         try:
             return (
@@ -126,22 +128,29 @@ class VisaWire:
             ) from error
 
     def _take(self, opened: Any, timeout: float) -> None:
+        """Make ``opened`` ready. What pyvisa-py holds behind sockets and serial lines is used as it is: its own reading of
+        them loses what came before a timeout."""
         self._waits = None
+        held: Any = (
+            opened.visalib.sessions[opened.session].interface if self._library == "@py" else None
+        )
         if self.kind == "socket":
-            held = opened.visalib.sessions[opened.session].interface
-            assert isinstance(held, socket.socket)
-            self._socket = OpenSocket(held, self.address)
+            self._held = OpenSocket(held, self.address)
             return
         try:
             self._wait_at_most(opened, timeout)
-            if self.kind == "serial":
-                from pyvisa.constants import SerialTermination
+            if self.kind == "messages":
+                if self._clear:
+                    opened.clear()
+                return
+            for key, value in self._line.items():
+                setattr(opened, key, value)
+            if held is not None:
+                self._held = OpenLine(held, self.address, timeout)
+                return
+            from pyvisa.constants import SerialTermination
 
-                opened.end_input = SerialTermination.none
-                for key, value in self._line.items():
-                    setattr(opened, key, value)
-            elif self._clear:
-                opened.clear()
+            opened.end_input = SerialTermination.none
         except Exception as error:  # pyvisa-py raises what its parts do
             hint = (
                 ""
@@ -160,13 +169,17 @@ class VisaWire:
         return data if self._ended else data + END
 
     def _bytes(self, opened: Any, timeout: float) -> bytes:
+        """What is there on a serial line of another library than pyvisa-py."""
         data = b""
         waiting = opened.bytes_in_buffer
         if not waiting and timeout > 0.0:
             self._wait_at_most(opened, timeout)
             data = opened.read_bytes(1)
             waiting = opened.bytes_in_buffer
-        return data + opened.read_bytes(waiting) if waiting else data
+        if waiting:
+            self._wait_at_most(opened, READING)  # they are there: this is not waited out
+            data += opened.read_bytes(waiting)
+        return data
 
     def _wait_at_most(self, opened: Any, timeout: float) -> None:
         wanted = max(ceil(1e3 * timeout), 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 
 from hilonn.simulators.emulators.faults import Fault
-from hilonn.simulators.emulators.instrument import Instrument, Reply, Session
+from hilonn.simulators.emulators.instrument import Instrument, Session, joined
 from hilonn.simulators.emulators.server import Latency, TcpServer, _Socket
 
 HEADER = struct.Struct(">2sBBIQ")
@@ -72,7 +72,7 @@ class HislipServer(TcpServer):
         elif kind in (DATA, DATA_END) and not self._silent:
             with self.instrument.rack.lock:
                 replies = session.feed(payload)
-            whole = Reply(b"".join(r.data for r in replies), sum(r.busy for r in replies))
+            whole = joined(replies)
             return self._answer(_Channel(peer, parameter), whole)
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +19,15 @@ class Reply:
     data: bytes
     busy: float = 0.0
     wait: float = 0.0
+
+
+def joined(replies: Sequence[Reply]) -> Reply:
+    """One reply that says all of ``replies``, where a message has one answer."""
+    return Reply(
+        b"".join(r.data for r in replies),
+        sum(r.busy for r in replies),
+        max((r.wait for r in replies), default=0.0),
+    )
 
 
 class Session(Protocol):

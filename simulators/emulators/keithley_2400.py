@@ -25,6 +25,17 @@ MOST = 2500
 ELEMENTS = ("VOLT", "CURR", "RES", "TIME", "STAT")
 BLOCKED = (802, "Output blocked by interlock")
 COMMAND = 10e-3  # s, mean
+KEPT = {
+    "SENSe:CURRent[:DC]:RANGe:AUTO": "1",
+    "SENSe:AVERage[:STATe]": "0",
+    "SENSe:AVERage:COUNt": "10",
+    "SENSe:AVERage:TCONtrol": "REP",
+    "SOURce:VOLTage:RANGe:AUTO": "1",
+    "SOURce:CLEar:AUTO": "0",
+    "SOURce:DELay:AUTO": "1",
+    "SYSTem:AZERo[:STATe]": "1",
+    "OUTPut:SMODe": "NORM",
+}
 RANGES = tuple(10.0**k for k in range(-6, 1))
 
 
@@ -54,6 +65,7 @@ class Keithley2400Box(ScpiInstrument):
         self.interlock = True
         self._detector = detector
         self._serial = serial
+        self._kept: dict[str, str] = {}
         self._answers()
         self.reboot()
 
@@ -83,8 +95,18 @@ class Keithley2400Box(ScpiInstrument):
         say("OUTPut:ENABle[:STATe]", lambda on: _done(float(switch(on))))
         say("OUTPut:ENABle:TRIPped?", lambda: "1" if self.interlock else "0")
         say("READ?", self._read)
+        say("MEASure:CURRent[:DC]?", self._measure)
+        for pattern, at_first in KEPT.items():
+            self._keep(pattern, at_first)
+
+    def _keep(self, pattern: str, at_first: str) -> None:
+        """A setting without effect here, which is said again when it is asked."""
+        self._kept[pattern] = at_first
+        self.command(pattern, lambda text: self._kept.update({pattern: text}))
+        self.command(pattern + "?", lambda: self._kept[pattern])
 
     def reset(self) -> None:
+        self._kept |= KEPT
         self.outputs.off()
         self.outputs.limits[0] = 1.05e-4
         self._function = "VOLT"
@@ -148,6 +170,13 @@ class Keithley2400Box(ScpiInstrument):
         if not self.outputs.on[0]:
             raise ScpiError(803, "Not permitted with OUTPUT off")
         return ",".join(_text(v) for _ in range(self._count) for v in self._reading())
+
+    def _measure(self) -> str:
+        """Not ``READ?``: the box configures itself anew, and its output goes on."""
+        self._range = 1.05
+        self._count = 1
+        self._switch("ON")
+        return self._read()
 
     def _reading(self) -> list[float]:
         amperes, period = float(self.outputs.currents[0]), self._nplc / MAINS

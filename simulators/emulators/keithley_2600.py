@@ -18,7 +18,11 @@ from hilonn.typing import FloatArray
 OVERFLOW = 9.91e37
 PRINT = 3e-3  # s of a print over Ethernet, mean (log in OE-FET/keithley2600 #11)
 STATEMENTS = 1e-3
+CURRENT_LIMIT = 2
+"""Bit of a unit's measurement condition."""
 MAINS = 50.0
+VOLTS = 1.0
+"""``smuX.OUTPUT_DCVOLTS``."""
 MOST = 60_000
 RANGES = tuple(10.0**k for k in range(-7, 1))
 
@@ -56,6 +60,10 @@ class Keithley2600Box(TspInstrument):
             "format.byteorder": Attribute(lambda: 1.0, lambda v: None),
             "format.LITTLEENDIAN": 1.0,
             "printbuffer": self._print_buffer,
+            "localnode.model": model,
+            "localnode.serialno": "1234567",
+            "localnode.revision": "3.2.1",
+            "localnode.linefreq": MAINS,
             "digio.TRIG_RISINGA": 3.0,
             "digio.trigger[1].mode": Attribute(lambda: 3.0, lambda v: None),
             "digio.trigger[1].clear": lambda: None,
@@ -73,9 +81,18 @@ class Keithley2600Box(TspInstrument):
         self._waiting = False
         self.rack.listen(self.name, None)
         self.outputs.off()
-        self.outputs.limits[:] = 0.1
         for unit in self._units:
             unit.reset()
+
+    def apply(self) -> None:
+        """What every unit drives: a voltage up to a current, or a current up to a voltage."""
+        for k, unit in enumerate(self._units):
+            sources_volts = unit.function == VOLTS
+            driven = np.clip(unit.leveli * self.outputs.resistance[k], -unit.limitv, unit.limitv)
+            self.outputs.levels[k] = unit.levelv if sources_volts else driven
+            self.outputs.limits[k] = unit.limiti if sources_volts else np.inf
+            self.outputs.on[k] = unit.output == 1.0
+        self.outputs.apply()
 
     def state(self) -> dict[str, str]:
         return self.outputs.state()
@@ -164,9 +181,13 @@ class _Unit:
         self.reset()
 
     def reset(self) -> None:
-        self.function = 1.0
+        self.function, self.output, self.sense = VOLTS, 0.0, 0.0
+        self.levelv, self.limiti = 0.0, 0.1
+        self.leveli, self.limitv = 0.0, 40.0
+        self.rangev, self.rangei = 40.0, 0.1  # of the source
+        self.measurev = 40.0
+        self.autov = self.autoi = self.auto_v = self.auto_i = 0.0
         self.full_scale = 0.1
-        self.span = 40.0
         self.nplc = 1.0
         self.interval = 0.0
         self.count = 1
@@ -190,12 +211,12 @@ class _Unit:
                 lambda v: setattr(self, name, turn(checked(v, low, most))),
             )
 
-        def source(values: Any, low: float, most: float) -> Attribute:
+        def source(name: str, low: float, most: float) -> Attribute:
             def write(value: Any) -> None:
-                values[k] = checked(value, low, most)
-                outputs.apply()
+                setattr(self, name, checked(value, low, most))
+                self._box.apply()
 
-            return Attribute(lambda: float(values[k]), write)
+            return Attribute(lambda: float(getattr(self, name)), write)
 
         def measure() -> float:
             self.take(np.array([self._box.light(k, self.full_scale, self.aperture)]))
@@ -212,13 +233,24 @@ class _Unit:
             self.full_scale = next((r for r in RANGES if r >= 0.999 * asked), 3.0)
 
         found = {
-            "source.levelv": source(outputs.levels, -1.01 * high, 1.01 * high),
-            "source.limiti": source(outputs.limits, 1e-8, 3.0),
-            "source.output": source(outputs.on, 0.0, 1.0),
-            "source.rangev": number("span", -high, high),
-            "source.func": number("function", 0.0, 1.0),
+            "source.levelv": source("levelv", -1.01 * high, 1.01 * high),
+            "source.limiti": source("limiti", 1e-8, 3.0),
+            "source.leveli": source("leveli", -3.0, 3.0),
+            "source.limitv": source("limitv", 1e-2, 1.01 * high),
+            "source.output": source("output", 0.0, 1.0),
+            "source.func": source("function", 0.0, 1.0),
+            "source.rangev": number("rangev", -high, high),
+            "source.rangei": number("rangei", -3.0, 3.0),
+            "source.autorangev": number("autov", 0.0, 1.0),
+            "source.autorangei": number("autoi", 0.0, 1.0),
+            "sense": number("sense", 0.0, 2.0),
             "source.compliance": Attribute(lambda: bool(outputs.limited[k])),
             "measure.rangei": Attribute(lambda: self.full_scale, set_range),
+            "measure.rangev": number("measurev", -high, high),
+            "measure.autorangev": number("auto_v", 0.0, 1.0),
+            "measure.autorangei": number("auto_i", 0.0, 1.0),
+            "measure.r": lambda: float(outputs.resistance[k]),
+            "measure.p": lambda: float(outputs.volts[k] * outputs.currents[k]),
             "measure.nplc": number("nplc", 0.001, 25.0),
             "measure.interval": number("interval", 0.0, 1.0),
             "measure.count": number("count", 1, MOST, int),
@@ -233,4 +265,7 @@ class _Unit:
             "OUTPUT_DCVOLTS": 1.0,
             "OUTPUT_DCAMPS": 0.0,
         }
-        return {f"{self._name}.{name}": value for name, value in found.items()}
+        status = f"status.measurement.instrument.{self._name}.condition"
+        return {f"{self._name}.{name}": value for name, value in found.items()} | {
+            status: Attribute(lambda: float(CURRENT_LIMIT if outputs.limited[k] else 0))
+        }

@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from hilonn.simulators.emulators.instrument import Reply
 from hilonn.simulators.emulators.rack import Listener, Rack
 from hilonn.simulators.emulators.scpi import (
     ILLEGAL_VALUE,
@@ -35,6 +36,9 @@ SETTING, QUERY, READING, POINT = 1e-4, 5e-4, 3e-3, 1e-7
 """s, means: a setting, a query, a measurement besides its averaging time, a logged point that is read out."""
 OVER_RANGE = float(np.finfo(np.float32).max)
 """What the box answers for a reading above its range."""
+STAGES = 4
+"""Of an amplifier with automatic gain, a factor 2 apart: what a real one does within its range of 10 dB is not documented, but
+that its noise is less for weak light."""
 RANGES = (-30.0, -20.0, -10.0, 0.0, 10.0)
 """dBm."""
 WAVELENGTHS = (1.2e-6, 1.7e-6)
@@ -81,6 +85,7 @@ class KeysightPowerMeterBox(ScpiInstrument):
         self._most_points = 10001 if self._mainframe else 1_000_000
         self._shortest = 1e-4 if self._mainframe else 1e-6
         self._slots: dict[int, _Slot] = {}
+        self._starting: list[_Slot] = []
         self._register()
         self.reboot()
 
@@ -213,7 +218,8 @@ class KeysightPowerMeterBox(ScpiInstrument):
         numbers = {id(slot): n for n, slot in self._slots.items()}
         columns = [self.columns[numbers[id(slot)] - 1] for slot in slots]
         scales = np.array([slot.full_scale for slot in slots])
-        signal, saturated = self.rack.sample(columns, scales, period)
+        stages = STAGES if all(s.gain for s in slots) else 1
+        signal, saturated = self.rack.sample(columns, scales, period, stages)
         for slot, value, over in zip(slots, signal, saturated, strict=True):
             slot.reading = OVER_RANGE if over else float(value)
         return 0.0 if self.rack.lockstep else period
@@ -274,11 +280,32 @@ class KeysightPowerMeterBox(ScpiInstrument):
         if slot.trigger != "IGN":
             self._await_trigger(slot)
             return
-        column, scale = [self.columns[self._number(slot) - 1]], np.array([slot.full_scale])
+        self._starting.append(slot)
+
+    def answer(self, line: str) -> list[Reply]:
+        replies = super().answer(line)
+        starting, self._starting = self._starting, []
+        for what in {(slot.points, slot.period) for slot in starting}:
+            self._log_now([s for s in starting if (s.points, s.period) == what and s.running])
+        return replies
+
+    def _log_now(self, slots: list[_Slot]) -> None:
+        """Slots that one message started, and that wait for no trigger, log at the same time."""
+        if not slots:
+            return
+
+        def deliver(signal: FloatArray, saturated: np.ndarray) -> None:
+            for slot, values in zip(slots, np.where(saturated, OVER_RANGE, signal).T, strict=True):
+                slot.log = [values]
+
         began = self.rack.now()
-        taken = [self.rack.sample(column, scale, slot.period) for _ in range(slot.points)]
-        values = np.array([OVER_RANGE if over[0] else signal[0] for signal, over in taken])
-        slot.log, slot.ends = [values], began + slot.points * slot.period
+        points, period = slots[0].points, slots[0].period
+        columns = [self.columns[self._number(slot) - 1] for slot in slots]
+        scales = np.array([slot.full_scale for slot in slots])
+        stages = STAGES if all(slot.gain for slot in slots) else 1
+        self.rack.read(Listener(columns, points, period, scales, deliver, stages))
+        for slot in slots:
+            slot.ends = began + points * period
 
     def _await_trigger(self, slot: _Slot) -> None:
         """One trigger takes the whole log (CME) or one point of it (SME)."""
@@ -299,6 +326,7 @@ class KeysightPowerMeterBox(ScpiInstrument):
                 slot.period,
                 np.array([slot.full_scale]),
                 deliver,
+                STAGES if slot.gain else 1,
             ),
         )
 

@@ -7,9 +7,11 @@ end them, ESC takes the next byte as it is, and the bus terminator is put behind
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from hilonn.simulators.emulators.instrument import Instrument, Reply, Session
+from hilonn.simulators.emulators.instrument import Instrument, Reply, Session, joined
 from hilonn.simulators.emulators.rack import Rack
+from hilonn.simulators.emulators.scpi import INTERRUPTED, UNTERMINATED, ScpiInstrument
 
 VERSION = b"Prologix GPIB-ETHERNET Controller version 01.06.06.00\r\n"
 UNRECOGNIZED = b"Unrecognized command\r\n"
@@ -59,14 +61,13 @@ class PrologixBox(Instrument):
             return []
         output = self.outputs[self.address]
         if output:
-            self.errors.append("-410")
+            self._told(INTERRUPTED)
             output.clear()
         whole = data + EOS[self.settings["eos"]]
-        output += [r for r in self.sessions[self.address].feed(whole) if r.data or r.busy]
+        output += [r for r in self.sessions[self.address].feed(whole) if r != Reply(b"")]
         if not any(r.data for r in output):
-            waited = sum(r.busy for r in output)
+            done = [joined(output)]
             output.clear()
-            done = [Reply(b"", waited)]
         else:
             done = []
         return [*done, *self._read()] if self.settings["auto"] else done
@@ -83,7 +84,7 @@ class PrologixBox(Instrument):
             self._clear()
             return []
         if name == "spoll":
-            return [Reply(b"16\r\n" if self.outputs.get(self.address) else b"0\r\n")]
+            return [Reply(f"{self._status_byte()}\r\n".encode())]
         if name in ("ifc", "loc", "llo", "trg"):
             return []
         if name not in NUMBERS:
@@ -109,12 +110,25 @@ class PrologixBox(Instrument):
         output = self.outputs.get(self.address)
         if not output:
             if output is not None:
-                self.errors.append("-420")
+                self._told(UNTERMINATED)
             return [Reply(b"", self.settings["read_tmo_ms"] / 1e3)]
-        whole = Reply(b"".join(r.data for r in output), sum(r.busy for r in output))
+        whole = joined(output)
         output.clear()
         end = bytes([self.settings["eot_char"]]) if self.settings["eot_enable"] else b""
-        return [Reply(whole.data + end, whole.busy)]
+        return [replace(whole, data=whole.data + end)]
+
+    def _told(self, error: tuple[int, str]) -> None:
+        """A message that did not take turns: the box has it in its error queue, if it has one."""
+        self.errors.append(str(error[0]))
+        box = self.boxes[self.address]
+        if isinstance(box, ScpiInstrument):
+            box.fail(*error)
+
+    def _status_byte(self) -> int:
+        """What a serial poll gets: bit 4 where the box has something to say."""
+        box = self.boxes.get(self.address)
+        status = box.status_byte() if isinstance(box, ScpiInstrument) else 0
+        return status | (16 if self.outputs.get(self.address) else 0)
 
     def _clear(self) -> None:
         if self.address in self.boxes:

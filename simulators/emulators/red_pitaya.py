@@ -62,8 +62,9 @@ class _Output:
 
 
 class RedPitayaBox(ScpiInstrument):
-    """Outputs drive modulators ``columns`` through an ``amplifier`` (V a volt); inputs see ``detectors`` with ``volts_per_watt``.
-    The trigger output of a ``master`` is the rack's trigger line, which starts the others. ``float_order`` of binary volts.
+    """Outputs drive modulators ``columns`` through an ``amplifier`` (V a volt); inputs see ``detectors`` with
+    ``volts_per_watt``. The trigger output of a ``master`` is the rack's trigger line, which starts the others.
+    ``float_order`` of binary volts.
     """
 
     identity = "REDPITAYA,INSTR2024,0,01-02"
@@ -104,7 +105,7 @@ class RedPitayaBox(ScpiInstrument):
     def answer(self, line: str) -> list[Reply]:
         (reply,) = super().answer(line)
         sent = A_BYTE * (len(line) + len(reply.data))
-        return [Reply(reply.data, reply.busy + sent)]
+        return [Reply(reply.data, reply.busy + sent, reply.wait)]
 
     def state(self) -> dict[str, str]:
         on = [str(k) for k, output in self.outputs.items() if output.on]
@@ -193,8 +194,8 @@ class RedPitayaBox(ScpiInstrument):
         self._wire_up()
 
     def _wire_up(self) -> None:
-        """What the modulators get from now on: nothing from an output that is off, a pattern at the trigger from one that
-        waits for it."""
+        """What the modulators get from now on: nothing from an output that is off, a pattern at the trigger from
+        one that waits for it."""
         for k, column in enumerate(self.columns, 1):
             output = self.outputs[k]
             waits = output.on and output.source == "EXT_PE"
@@ -229,8 +230,7 @@ class RedPitayaBox(ScpiInstrument):
             and (generator := self._generator(k)) is not None
         ]
         if not self.master:
-            for _, generator in started:
-                self.rack.play(generator)
+            self.rack.play(self.name, [generator for _, generator in started])
             return
         for k, generator in started:
             self.rack.prepare(f"{self.name}:{k}", generator)

@@ -234,36 +234,6 @@ class ScpiInstrument(LineInstrument):
         return f'{number},"{text}"'
 
 
-class BusSession:
-    """How a box on a bus (GPIB, behind a ``++`` adapter, USBTMC, VXI-11) is spoken to: it answers when it is read, and a
-    message that comes before the last answer was taken interrupts it."""
-
-    def __init__(self, instrument: ScpiInstrument) -> None:
-        self._instrument = instrument
-        self._output = b""
-
-    def write(self, message: str) -> float:
-        """One whole message; returns the seconds that the box is busy with it."""
-        if self._output:
-            self._output = b""
-            self._instrument.fail(*INTERRUPTED)
-        replies = self._instrument.answer(message)
-        self._output = b"".join(reply.data for reply in replies)
-        return sum(reply.busy for reply in replies)
-
-    def read(self) -> bytes:
-        """What the box has to say; b"" and an error in its queue where it was asked nothing."""
-        if not self._output:
-            self._instrument.fail(*UNTERMINATED)
-        output, self._output = self._output, b""
-        return output
-
-    @property
-    def message_available(self) -> bool:
-        """Bit 4 of the status byte that a serial poll reads."""
-        return bool(self._output)
-
-
 def arguments_of(handler: Handler) -> tuple[int, int]:
     """How many arguments ``handler`` takes at least and at most, the header's numbers among them."""
     few = many = 0

@@ -63,6 +63,7 @@ class Server:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._silent = False
+        self._free = 0.0
 
     def start(self) -> Self:
         raise NotImplementedError
@@ -118,14 +119,18 @@ class Server:
         """Send one reply, as fast and as whole as latency and faults allow; False ends the connection."""
         self.transactions += 1
         busy = reply.busy if self.latency is None else self.latency.draw(reply.busy)
+        rack = self.instrument.rack
         if self.latency is not None:
             self.busy_seconds += busy + reply.wait
-            if not self.instrument.rack.lockstep:
-                time.sleep(busy)
-        with self.instrument.rack.lock:
+            if not rack.lockstep:
+                # By the time at which it is through, so that sleeps which are too long do not add up.
+                self._free = max(time.monotonic(), self._free) + busy
+                time.sleep(max(self._free - time.monotonic(), 0.0))
+        with rack.lock:
             if self.latency is not None:
-                self.instrument.rack.busy(busy)
-            self.instrument.rack.busy(reply.wait)
+                rack.busy(busy)
+                rack.account(self.instrument.name, busy + reply.wait)
+            rack.busy(reply.wait)
         if reply.wait > 0.0 and not self.instrument.rack.lockstep:
             self._stopping.wait(reply.wait)
         if not reply.data:

@@ -10,7 +10,7 @@ from typing import Self
 import zmq
 
 from hilonn.simulators.emulators.faults import Fault
-from hilonn.simulators.emulators.instrument import Instrument, Reply
+from hilonn.simulators.emulators.instrument import Instrument, joined
 from hilonn.simulators.emulators.server import _POLL, Latency, Server
 
 END = b"\n"
@@ -61,7 +61,7 @@ class ZmqServer(Server):
     def _answered(self, client: _Client, message: bytes) -> bool:
         with self.instrument.rack.lock:
             replies = self.instrument.session().feed(message.removesuffix(END) + END)
-        whole = Reply(b"".join(r.data for r in replies), sum(r.busy for r in replies))
+        whole = joined(replies)
         return self._answer(client, whole)
 
     def _faulty(self, peer: _Client, data: bytes, fault: Fault) -> bool:  # type: ignore[override]

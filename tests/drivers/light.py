@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hilonn.simulators.emulators import Rack
+from hilonn.simulators.emulators.rack import Listener
 from hilonn.typing import FloatArray
 
 
@@ -19,24 +20,21 @@ class Lit(Rack):
         self.light = True
         self.watts: float | None = None
 
-    def sample(
-        self, columns: list[int], full_scale: FloatArray, period: float
-    ) -> tuple[FloatArray, np.ndarray]:
-        self.busy(period)
-        seen = self.rest[columns]
-        return np.minimum(seen, full_scale), seen > full_scale
-
     def trigger(self) -> float:
         listeners = list(self._listeners.values())
         self._listeners.clear()
-        longest = 0.0
+        return self._lit(listeners, self.pattern)
+
+    def read(self, listener: Listener) -> float:
+        return self._lit([listener], self.rest[None, :])
+
+    def _lit(self, listeners: list[Listener], pattern: FloatArray) -> float:
         for listener in listeners:
-            rows = np.arange(listener.samples) % len(self.pattern)
-            seen = self.pattern[rows][:, listener.columns]
+            seen = pattern[np.arange(listener.samples) % len(pattern)][:, listener.columns]
             listener.deliver(np.minimum(seen, listener.full_scale), seen > listener.full_scale)
-            longest = max(longest, listener.samples * listener.period)
-        self.busy(longest)
-        return longest
+        seconds = max([m.samples * m.period for m in listeners], default=0.0)
+        self.busy(seconds)
+        return seconds
 
     def set_laser(self, *, emission: bool | None = None, power: float | None = None) -> None:
         if emission is not None:

@@ -17,7 +17,7 @@ from hilonn.simulators.emulators.faults import Fault
 from hilonn.simulators.emulators.server import Server
 from hilonn.testing import SwitchContract
 from tests.drivers.faults import FAULTS, NAMED, survives
-from tests.drivers.wires import scripted, wired
+from tests.drivers.wires import PATIENT, TIMEOUT, scripted, wired
 
 MODULE = DiconSwitchOptions()
 MXS = DiconSwitchOptions(dialect="mxs9100", module=6)
@@ -29,7 +29,10 @@ class TestModule(SwitchContract):
     def device(self, request: pytest.FixtureRequest) -> Iterator[DiconSwitch]:
         box = DiconBox("s", Rack(), echo=request.param == "echo")
         server: Server = PtyServer(box) if request.param == "pty" else TcpServer(box)
-        with wired(server) as transport, DiconSwitch("shutter", transport, MODULE) as opened:
+        with (
+            wired(server, PATIENT) as transport,
+            DiconSwitch("shutter", transport, MODULE) as opened,
+        ):
             yield opened
 
 
@@ -37,7 +40,7 @@ class TestMxs9100(SwitchContract):
     @pytest.fixture
     def device(self) -> Iterator[DiconSwitch]:
         server = TcpServer(DiconMxsBox("s", Rack()))
-        with wired(server) as transport, DiconSwitch("shutter", transport, MXS) as opened:
+        with wired(server, PATIENT) as transport, DiconSwitch("shutter", transport, MXS) as opened:
             yield opened
 
 
@@ -75,7 +78,10 @@ def test_it_is_the_oscillators_shutter() -> None:
         (DiconMxsBox("s", Rack(plant)), MXS),
     ):
         assert plant.switch == 0
-        with wired(TcpServer(box)) as transport, DiconSwitch("lo", transport, chosen) as device:
+        with (
+            wired(TcpServer(box), PATIENT) as transport,
+            DiconSwitch("lo", transport, chosen) as device,
+        ):
             device.select(1)
             assert plant.switch == 1
             device.safe_state()
@@ -91,7 +97,7 @@ class Stuck(DiconBox):
 
 def test_a_switch_that_does_not_move_is_told() -> None:
     chosen = DiconSwitchOptions(switching_time=0.02)
-    with wired(TcpServer(Stuck("s", Rack()))) as transport:
+    with wired(TcpServer(Stuck("s", Rack())), PATIENT) as transport:
         device = DiconSwitch("shutter", transport, chosen)
         device.open()
         with pytest.raises(DeviceError, match="channel 2 was selected, the switch still says 1"):
@@ -122,9 +128,10 @@ def test_whatever_the_wire_does(kind: str, after: int, dialect: str) -> None:
     box = DiconBox("s", Rack()) if dialect == "module" else DiconMxsBox("s", Rack())
     chosen = MODULE if dialect == "module" else MXS
     server = TcpServer(box)
-    with wired(server) as transport:
+    with wired(server, PATIENT) as transport:
         device = DiconSwitch("shutter", transport, chosen)
         device.open()
+        transport.timeout = TIMEOUT
         fault = FAULTS[kind]
 
         def act() -> int:
@@ -139,6 +146,7 @@ def test_whatever_the_wire_does(kind: str, after: int, dialect: str) -> None:
         )
         if kind == "silence":
             return
+        transport.timeout = PATIENT
         for _ in range(2):
             if transport.lost:
                 transport.reconnect(1.0)

@@ -37,11 +37,16 @@ OPENING = [
     (b"SYST:ERR?\n", b'0,"No error"\n'),
     (b":SOUR:VOLT? MAX\n", b"+2.100000E+02\n"),
 ]
-FIRST = (
-    b":SOUR:FUNC VOLT;:SOUR:VOLT:MODE FIX;:SENS:CURR:PROT 0.02;:SOUR:VOLT:RANG 8;:SOUR:VOLT 1.5;:OUTP ON\n"
-    + CHECK
-)
 GOOD = b'0;1;0,"No error"\n'
+OFF = b'0;0;0,"No error"\n'
+LIMITS = [
+    (
+        b":SOUR:FUNC VOLT;:SOUR:VOLT:MODE FIX;:SENS:CURR:PROT 0.02;:SOUR:VOLT:RANG 8\n" + CHECK,
+        OFF,
+    ),
+    (b":SENS:CURR:PROT?\n", b"+2.000000E-02\n"),
+]
+FIRST = b":SOUR:VOLT 1.5;:OUTP ON\n" + CHECK
 
 
 def heater(transport: Transport, **options: object) -> Keithley2400:
@@ -87,8 +92,8 @@ def lit_rack() -> Rack:
 def test_golden_lines() -> None:
     exchanges = [
         *OPENING,
+        *LIMITS,
         (FIRST, GOOD),
-        (b":SENS:CURR:PROT?\n", b"+2.000000E-02\n"),
         (b":SOUR:VOLT 0.123456789\n" + CHECK, GOOD),
         (b":SOUR:VOLT?;:OUTP?\n", b"+1.234568E-01;1\n"),
         (b":SOUR:VOLT 0;:OUTP OFF\n" + CHECK, b'0;0;0,"No error"\n'),
@@ -171,12 +176,18 @@ def test_an_open_interlock_is_told() -> None:
         with pytest.raises(DeviceError, match=r"802.*blocked by interlock"):
             device.write(np.array([1.0]))
         np.testing.assert_array_equal(device.read_back(), 0.0)
-    with scripted(
-        [*OPENING, (FIRST, b'0;0;0,"No error"\n'), (b":OUTP:ENAB:TRIP?\n", b"0\n")]
-    ) as wire:
+    with scripted([*OPENING, *LIMITS, (FIRST, OFF), (b":OUTP:ENAB:TRIP?\n", b"0\n")]) as wire:
         device = heater(wire)
         device.open()
         with pytest.raises(DeviceError, match="does not go on; its interlock is open"):
+            device.write(np.array([1.5]))
+
+
+def test_a_limit_that_the_box_does_not_take_is_told_before_it_is_on() -> None:
+    with scripted([*OPENING, LIMITS[0], (LIMITS[1][0], b"+1.050000E-04\n")]) as transport:
+        device = heater(transport)
+        device.open()
+        with pytest.raises(DeviceError, match=r"0\.02 A was set, the box holds 0\.000105 A"):
             device.write(np.array([1.5]))
 
 

@@ -37,17 +37,18 @@ OPENING = [
     ),
     (b"print(smua~=nil, smub~=nil)\n", b"true\ttrue\n"),
 ]
+LIMITS = (
+    b"smua.source.limiti=1e-07 smua.source.rangev=8 smub.source.limiti=1e-07 smub.source.rangev=8\n"
+    b"print(errorqueue.count, smua.source.limiti, smub.source.limiti)\n",
+    b"0.000000000e+00\t1.000000000e-07\t1.000000000e-07\n",
+)
 FIRST = [
+    LIMITS,
     (
-        b"smua.source.limiti=1e-07 smua.source.rangev=8 smub.source.limiti=1e-07 smub.source.rangev=8 "
         b"smua.source.levelv=1.5 smub.source.levelv=0.123456789 "
         b"smua.source.func=1 smua.source.output=1 smub.source.func=1 smub.source.output=1\n"
         b"print(errorqueue.count, smua.source.compliance, smub.source.compliance)\n",
         b"0.000000000e+00\tfalse\tfalse\n",
-    ),
-    (
-        b"print(smua.source.limiti, smub.source.limiti)\n",
-        b"1.000000000e-07\t1.000000000e-07\n",
     ),
 ]
 
@@ -191,6 +192,7 @@ def test_a_model_that_reaches_less_or_has_fewer_units_is_refused() -> None:
 
 def test_what_the_error_queue_holds_is_raised() -> None:
     with wired(TcpServer(box())) as transport, heaters(transport) as device:
+        device.write(np.array([1.0, 1.0]))
         transport.write("smua.source.levelv = = 3")
         with pytest.raises(DeviceError, match=r"writing.*-285 TSP Syntax error.*unexpected symbol"):
             device.write(np.array([1.0, 1.0]))
@@ -199,8 +201,8 @@ def test_what_the_error_queue_holds_is_raised() -> None:
 
 
 def test_a_limit_that_the_box_does_not_take_is_told() -> None:
-    refused = [*FIRST[:1], (FIRST[1][0], b"1.000000000e-01\t1.000000000e-07\n")]
-    with scripted([*OPENING, *refused]) as transport:
+    refused = (LIMITS[0], b"0.000000000e+00\t1.000000000e-01\t1.000000000e-07\n")
+    with scripted([*OPENING, refused]) as transport:
         device = heaters(transport, current=1e-7)
         device.open()
         with pytest.raises(DeviceError, match=r"1e-07 A was set, the box holds"):
@@ -265,13 +267,34 @@ def test_a_pattern_is_read_from_the_edge_on() -> None:
         np.testing.assert_allclose(device.fetch().signal, readings.signal, rtol=0.05, atol=1e-6)
 
 
+def test_averages_are_of_repeats_of_the_pattern() -> None:
+    rack = lit_rack()
+    emulated = Keithley2600Box("smu", rack, detectors=[0, 1])
+    pattern = np.array([[0.0, 0.0], [3.0, 1.0]])
+    found = []
+    with (
+        wired(TcpServer(emulated)) as transport,
+        detectors(transport, trigger="line", trigger_timeout=0.1) as device,
+    ):
+        rack.prepare("awg", Generator([0, 1], pattern, 1e-3))
+        for averages in (1, 5):
+            device.arm(2, averages, TIMING)
+            transport.query("*IDN?")  # the line before it has been run
+            rack.trigger()
+            found.append(device.fetch().signal)
+    np.testing.assert_allclose(found[0], found[1], rtol=0.05, atol=1e-6)
+    assert np.ptp(found[0], axis=0).max() > 1e-6
+
+
 def test_readings_faster_than_the_box_are_refused() -> None:
     with (
         wired(TcpServer(box())) as transport,
         detectors(transport, trigger="line", trigger_timeout=0.1) as device,
-        pytest.raises(ConfigError, match=r"one takes at least 2\.5e-05 s"),
     ):
-        device.arm(1, 1000, TIMING)
+        with pytest.raises(ConfigError, match=r"one takes at least 2\.5e-05 s"):
+            device.arm(1, 1, Timing(sample_period=1e-5))
+        with pytest.raises(ConfigError, match="100 x 101 readings asked, 10000 are possible"):
+            device.arm(100, 101, TIMING)
 
 
 # -- what goes wrong -------------------------------------------------------------------------------
@@ -328,7 +351,7 @@ def test_any_answer_gives_a_value_or_a_named_error(answer: bytes) -> None:
 @given(st.binary(max_size=60))
 @settings(max_examples=1000, deadline=None, derandomize=True)
 def test_any_answer_to_a_write_is_refused_unless_it_is_right(answer: bytes) -> None:
-    with scripted([*OPENING, (FIRST[0][0], answer)]) as transport:
+    with scripted([*OPENING, LIMITS, (FIRST[1][0], answer)]) as transport:
         transport.timeout = 0.01
         device = heaters(transport, current=1e-7)
         device.open()

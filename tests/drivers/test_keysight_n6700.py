@@ -32,15 +32,19 @@ OPENING = [
     (b"CURR? MAX,(@1:3)\n", b"+5.100000E+00,+5.100000E+00,+5.100000E+00\n"),
 ]
 CHECK = b"OUTP? (@1:3);:STAT:QUES:COND? (@1:3);:SYST:ERR?\n"
-FIRST = [
+LIMITS = [
     (
-        b"OUTP OFF,(@1:3);:CURR 0.02,(@1:3);:VOLT:PROT 8.8,(@1:3);:CURR:PROT:STAT ON,(@1:3);:VOLT 1.5,(@1,3);:VOLT 0.25,(@2);"
-        b":OUTP ON,(@1:3)\n" + CHECK,
-        b'1,1,1;+0,+0,+0;+0,"No error"\n',
+        b"OUTP OFF,(@1:3);:CURR 0.02,(@1:3);:VOLT:PROT 8.8,(@1:3);:CURR:PROT:STAT ON,(@1:3)\n"
+        + CHECK,
+        b'0,0,0;+0,+0,+0;+0,"No error"\n',
     ),
     (b"CURR? (@1:3)\n", b"+2.000000E-02,+2.000000E-02,+2.000000E-02\n"),
     (b"VOLT:PROT? (@1:3)\n", b"+8.800000E+00,+8.800000E+00,+8.800000E+00\n"),
 ]
+FIRST = (
+    b"VOLT 1.5,(@1,3);:VOLT 0.25,(@2);:OUTP ON,(@1:3)\n" + CHECK,
+    b'1,1,1;+0,+0,+0;+0,"No error"\n',
+)
 
 
 def supply(transport: Transport, **options: object) -> KeysightN6700:
@@ -62,7 +66,8 @@ class TestSupply(ActuatorsContract):
 def test_golden_lines() -> None:
     exchanges = [
         *OPENING,
-        *FIRST,
+        *LIMITS,
+        FIRST,
         (
             b"VOLT 0,(@1:2);:VOLT 3.00001,(@3)\n" + CHECK,
             b'1,1,1;+0,+0,+0;+0,"No error"\n',
@@ -99,19 +104,19 @@ def test_an_over_current_trips_is_told_and_stays_until_it_is_cleared() -> None:
     with wired(TcpServer(emulated)) as transport, supply(transport, max_current=5e-3) as device:
         device.write(np.array([1.0, 1.0, 1.0]))
         np.testing.assert_allclose(rack.heaters[:5], [0.0, 1.0, 1.0, 1.0, 0.0])
-        with pytest.raises(DeviceError, match=r"channel 2 has tripped: over-current"):
+        with pytest.raises(DeviceError, match=r"output 2 has tripped: over-current"):
             device.write(np.array([1.0, 6.0, 1.0]))
         np.testing.assert_allclose(rack.heaters[:5], [0.0, 1.0, 0.0, 1.0, 0.0])
         for again in (device.read_back, lambda: device.write(np.ones(3))):
-            with pytest.raises(DeviceError, match="channel 2 has tripped"):
+            with pytest.raises(DeviceError, match="output 2 has tripped"):
                 again()
         device.clear_faults()
         device.write(np.array([1.0, 1.5, 1.0]))
         np.testing.assert_allclose(rack.heaters[:5], [0.0, 1.0, 1.5, 1.0, 0.0])
         emulated.inhibited[0] = True
-        with pytest.raises(DeviceError, match="channel 1 has tripped: inhibit input"):
+        with pytest.raises(DeviceError, match="output 1 has tripped: inhibit input"):
             device.read_back()
-        with pytest.raises(DeviceError, match="channel 1 has tripped: inhibit input"):
+        with pytest.raises(DeviceError, match="output 1 has tripped: inhibit input"):
             device.clear_faults()
         device.safe_state()  # a tripped channel is no obstacle
         emulated.inhibited[0] = False
@@ -122,8 +127,8 @@ def test_a_limit_that_the_box_did_not_take_is_told() -> None:
     emulated = box()
     emulated.answer("VOLT:PROT 8.8,@(1)")
     assert emulated.answer("SYST:ERR?")[0].data.startswith(b"-104")
-    unset = (FIRST[2][0], b"+2.448000E+01,+8.800000E+00,+8.800000E+00\n")
-    with scripted([*OPENING, *FIRST[:2], unset]) as transport:
+    unset = (LIMITS[2][0], b"+2.448000E+01,+8.800000E+00,+8.800000E+00\n")
+    with scripted([*OPENING, *LIMITS[:2], unset]) as transport:
         device = supply(transport)
         device.open()
         with pytest.raises(DeviceError, match=r"a limit of 8\.8 V was set \(VOLT:PROT\), the box"):
@@ -137,14 +142,15 @@ def test_opening_changes_no_output_and_refuses_what_modules_cannot_do() -> None:
     with wired(TcpServer(emulated)) as transport:
         supply(transport, max_current=0.01).open()
         np.testing.assert_array_equal(emulated.outputs.volts, 3.0)
-        with pytest.raises(DeviceError, match=r"0\.02 A are asked for, channel 1 reaches 0\.015 A"):
+        with pytest.raises(DeviceError, match=r"0\.02 A are asked for, output 1 reaches 0\.015 A"):
             supply(transport).open()
-        with pytest.raises(DeviceError, match=r"40 V are asked for, channel 1 reaches 20\.4 V"):
+        with pytest.raises(DeviceError, match=r"40 V are asked for, output 1 reaches 20\.4 V"):
             supply(transport, high=40.0).open()
 
 
 def test_what_the_error_queue_holds_is_raised() -> None:
     with wired(TcpServer(box())) as transport, supply(transport) as device:
+        device.write(np.ones(3))
         transport.write("VOLT 5,(@7)")
         transport.write("NONSENSE")
         with pytest.raises(DeviceError, match=r"writing.*-222.*range.*-113"):
@@ -153,14 +159,14 @@ def test_what_the_error_queue_holds_is_raised() -> None:
 
 
 def test_an_output_that_stays_off_or_on_is_told() -> None:
-    off = (FIRST[0][0], FIRST[0][1].replace(b"1,1,1", b"1,0,1"))
+    off = (FIRST[0], FIRST[1].replace(b"1,1,1", b"1,0,1"))
     stays = (b"VOLT 0,(@1:3);:OUTP OFF,(@1:3)\n" + CHECK, b'0,0,1;+0,+0,+0;+0,"No error"\n')
-    with scripted([*OPENING, off, *FIRST[1:], stays]) as transport:
+    with scripted([*OPENING, *LIMITS, off, stays]) as transport:
         device = supply(transport)
         device.open()
-        with pytest.raises(DeviceError, match="channel 2 is off, though it was switched on"):
+        with pytest.raises(DeviceError, match="output 2 is off, though it was switched on"):
             device.write(np.array([1.5, 0.25, 1.5]))
-        with pytest.raises(DeviceError, match="channel 3 is on, though it was switched off"):
+        with pytest.raises(DeviceError, match="output 3 is on, though it was switched off"):
             device.safe_state()
 
 
@@ -184,7 +190,7 @@ def test_whatever_the_wire_does(kind: str, after: int) -> None:
 @given(st.binary(max_size=60))
 @settings(max_examples=1000, deadline=None, derandomize=True)
 def test_any_answer_to_a_write_is_refused_unless_it_is_right(answer: bytes) -> None:
-    with scripted([*OPENING, (FIRST[0][0], answer)]) as transport:
+    with scripted([*OPENING, *LIMITS, (FIRST[0], answer)]) as transport:
         transport.timeout = 0.01
         device = supply(transport)
         device.open()

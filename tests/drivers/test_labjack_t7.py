@@ -18,7 +18,7 @@ from hilonn.drivers.labjack_t7 import (
     LabJackOutputs,
     OutputsOptions,
 )
-from hilonn.errors import ConnectionLost, DeviceError, DeviceTimeout
+from hilonn.errors import ConfigError, ConnectionLost, DeviceError, DeviceTimeout
 from hilonn.simulators import Plant, resolve
 from hilonn.simulators.emulators import Rack, TcpServer
 from hilonn.simulators.emulators.lab import NOISES
@@ -155,6 +155,13 @@ def test_no_reading_is_no_number(value: str) -> None:
             inputs.fetch()
 
 
+def test_more_inputs_than_there_are_is_refused() -> None:
+    with scripted([]) as transport:
+        assert LabJackInputs("meter", transport, InputsOptions(first=4)).channels == 10
+        with pytest.raises(ConfigError, match="11 inputs from AIN4 on are asked for, there are 10"):
+            LabJackInputs("meter", transport, InputsOptions(first=4, channels=11))
+
+
 def test_light_that_one_sets_reaches_what_the_other_reads() -> None:
     t7 = box(gain=1e6)  # modulators at rest let little through
     t7.rack.set_switch(0)
@@ -260,6 +267,33 @@ def test_whatever_the_wire_does(kind: str, after: int) -> None:
             except NAMED:
                 continue
         np.testing.assert_allclose(outputs.read_back(), 2.0, atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_reading_is_right_or_none(kind: str, after: int) -> None:
+    server = TcpServer(box())
+    with wired(server) as transport:
+        meter = LabJackInputs("meter", transport, InputsOptions(channels=6))
+        meter.open()
+
+        def act() -> FloatArray:
+            meter.arm(1, 2, TIMING)
+            return np.array(meter.fetch().signal[0])
+
+        right = act()
+        fault = replace(FAULTS[kind], after=after)
+        survives(server, fault, act, lambda read: bool(np.allclose(read, right, atol=1e-2)))
+        if kind == "silence":
+            return
+        for _ in range(2):  # at most one command is spent on what was left on the wire
+            if transport.lost:
+                transport.reconnect(1.0)
+            try:
+                np.testing.assert_allclose(act(), right, atol=1e-2)
+                break
+            except NAMED:
+                continue
 
 
 @given(st.binary(max_size=8))

@@ -28,7 +28,7 @@ from hilonn.testing import ModulatorsContract, PhotodetectorsContract
 from hilonn.transports import Transport
 from hilonn.typing import FloatArray
 from tests.drivers.faults import FAULTS, NAMED, survives
-from tests.drivers.wires import TIMEOUT, scripted, wire_to, wired
+from tests.drivers.wires import PATIENT, TIMEOUT, scripted, wire_to, wired
 
 TIMING = Timing(1e-5)
 IDN = (b"*IDN?\r\n", b"REDPITAYA,INSTR2024,0,01-02\r\n")
@@ -63,14 +63,20 @@ class TestModulators(ModulatorsContract):
     @pytest.fixture
     def device(self, server: TcpServer) -> Iterator[RedPitayaModulators]:
         chosen = outputs(amplifier=8.0)
-        with wired(server) as transport, RedPitayaModulators("in", transport, chosen) as opened:
+        with (
+            wired(server, PATIENT) as transport,
+            RedPitayaModulators("in", transport, chosen) as opened,
+        ):
             yield opened
 
 
 class TestPhotodetectors(PhotodetectorsContract):
     @pytest.fixture
     def device(self, server: TcpServer) -> Iterator[RedPitayaPhotodetectors]:
-        with wired(server) as transport, RedPitayaPhotodetectors("det", transport, NOW) as opened:
+        with (
+            wired(server, PATIENT) as transport,
+            RedPitayaPhotodetectors("det", transport, NOW) as opened,
+        ):
             yield opened
 
 
@@ -147,7 +153,10 @@ def test_golden_lines_of_a_reading() -> None:
 def test_what_the_box_refuses_is_raised_with_its_text(server: TcpServer) -> None:
     box = server.instrument
     assert isinstance(box, RedPitayaBox)
-    with wired(server) as transport, RedPitayaModulators("in", transport, outputs()) as device:
+    with (
+        wired(server, PATIENT) as transport,
+        RedPitayaModulators("in", transport, outputs()) as device,
+    ):
         transport.write("SOUR2:VOLT 0.2;OFFS 0.1")  # -113: the path ends at VOLT
         with pytest.raises(DeviceError, match="-113"):
             device.load(np.zeros((2, 2)), TIMING)
@@ -179,7 +188,10 @@ def test_limits_follow_amplifier_and_load() -> None:
 def test_safe_state_switches_outputs_off_and_play_on_again(server: TcpServer) -> None:
     box = server.instrument
     assert isinstance(box, RedPitayaBox)
-    with wired(server) as transport, RedPitayaModulators("in", transport, outputs()) as device:
+    with (
+        wired(server, PATIENT) as transport,
+        RedPitayaModulators("in", transport, outputs()) as device,
+    ):
         assert not box.outputs[1].on  # opening changed nothing
         device.load(np.full((3, 2), 0.5), TIMING)
         device.play()
@@ -191,11 +203,27 @@ def test_safe_state_switches_outputs_off_and_play_on_again(server: TcpServer) ->
         assert box.played == 2
 
 
+@pytest.mark.parametrize(("counted", "frequency"), [("pattern", 25000.0), ("buffer", 6.103515625)])
+def test_what_the_frequency_counts_is_an_option(
+    server: TcpServer, counted: str, frequency: float
+) -> None:
+    box = server.instrument
+    assert isinstance(box, RedPitayaBox)
+    chosen = outputs(frequency_of=counted, at_opening=["SOUR2:FREQ:FIX 7"])
+    with (
+        wired(server, PATIENT) as transport,
+        RedPitayaModulators("in", transport, chosen) as device,
+    ):
+        assert box.outputs[2].frequency == 7.0
+        device.load(np.zeros((4, 2)), TIMING)
+        assert box.outputs[2].frequency == pytest.approx(frequency)
+
+
 def test_a_box_that_rebooted_is_loaded_anew(server: TcpServer) -> None:
     box = server.instrument
     assert isinstance(box, RedPitayaBox)
     drive = np.full((3, 2), 0.5)
-    with wired(server) as transport:
+    with wired(server, PATIENT) as transport:
         device = RedPitayaModulators("in", transport, outputs())
         device.open()
         device.load(drive, TIMING)
@@ -242,7 +270,7 @@ def expected(drive: FloatArray, period: float) -> FloatArray:
 
 @contextmanager
 def opened(server: TcpServer) -> Iterator[Transport]:
-    transport = Transport("box", wire_to(server), timeout=TIMEOUT)
+    transport = Transport("box", wire_to(server), timeout=PATIENT)
     transport.open()
     yield transport
     transport.close()
@@ -284,6 +312,7 @@ def test_two_boxes_play_as_one_and_averages_repeat_the_pattern() -> None:
 @pytest.mark.parametrize("averages", [1, 3])
 @pytest.mark.parametrize("order", [">f4", "<f4"])
 def test_outputs_and_inputs_of_one_box(averages: int, order: str) -> None:
+    """A box that starts nobody else, and reads what it plays."""
     drive = np.array([[3.0, 0.0], [0.0, -2.0], [1.0, 1.0], [-4.0, 4.0]])
     plant = quiet_plant()
     rack = Rack(plant)
@@ -297,9 +326,10 @@ def test_outputs_and_inputs_of_one_box(averages: int, order: str) -> None:
         detectors=[1, 5],
         volts_per_watt=per_watt,
         float_order=order,
+        master=False,
     )
     inputs = RedPitayaPhotodetectorsOptions(trigger="generator", volts_per_unit=per_watt)
-    with wired(TcpServer(box)) as transport:
+    with wired(TcpServer(box), PATIENT) as transport:
         playing = RedPitayaModulators("in", transport, outputs(amplifier=5.0))
         reading = RedPitayaPhotodetectors("det", transport, inputs)
         with playing, reading:
@@ -317,7 +347,7 @@ def test_too_much_light_is_saturated() -> None:
     box = RedPitayaBox("rp", rack, [0, 1], amplifier=5.0, detectors=[0, 1], volts_per_watt=1e9)
     chosen = RedPitayaPhotodetectorsOptions(trigger="now", volts_per_unit=1e9)
     with (
-        wired(TcpServer(box)) as transport,
+        wired(TcpServer(box), PATIENT) as transport,
         RedPitayaPhotodetectors("det", transport, chosen) as device,
     ):
         device.arm(2, 1, TIMING)
@@ -333,12 +363,15 @@ def test_a_trigger_that_does_not_come_is_told(server: TcpServer) -> None:
         device.arm(2, 1, TIMING)
         with pytest.raises(DeviceTimeout, match=r"no trigger came \(external\)"):
             device.fetch()
-        device.arm(1, 1, TIMING)  # a dark reading, for which nobody plays
+        device.arm(1, 16, TIMING)  # a dark reading, for which nobody plays
         assert device.fetch().signal.shape == (1, 2)
 
 
 def test_more_than_the_buffer_holds_is_refused_beforehand(server: TcpServer) -> None:
-    with wired(server) as transport, RedPitayaPhotodetectors("det", transport, NOW) as device:
+    with (
+        wired(server, PATIENT) as transport,
+        RedPitayaPhotodetectors("det", transport, NOW) as device,
+    ):
         with pytest.raises(ConfigError, match="fewer averages"):
             device.arm(4000, 16, TIMING)
         with pytest.raises(ConfigError, match="fewer averages"):
@@ -354,9 +387,10 @@ def test_whatever_the_wire_does_to_a_pattern(server: TcpServer, kind: str, after
     box = server.instrument
     assert isinstance(box, RedPitayaBox)
     drive = np.linspace(-1.0, 1.0, 8).reshape(4, 2)
-    with wired(server) as transport:
+    with wired(server, PATIENT) as transport:
         device = RedPitayaModulators("in", transport, outputs())
         device.open()
+        transport.timeout = TIMEOUT
         fault = FAULTS[kind]
 
         def act() -> FloatArray:
@@ -380,11 +414,12 @@ def test_whatever_the_wire_does_to_a_reading(kind: str, after: int) -> None:
     box = RedPitayaBox("rp", rack, [0, 1], detectors=[0, 4], volts_per_watt=500.0)
     chosen = RedPitayaPhotodetectorsOptions(trigger="now", volts_per_unit=500.0)
     server = TcpServer(box)
-    with wired(server) as transport:
+    with wired(server, PATIENT) as transport:
         device = RedPitayaPhotodetectors("det", transport, chosen)
         device.open()
         device.arm(3, 1, TIMING)
         good = device.fetch().signal
+        transport.timeout = TIMEOUT
         fault = FAULTS[kind]
 
         def act() -> FloatArray:
@@ -404,6 +439,7 @@ def recovers(transport: object, act: object, right: object, kind: str) -> None:
     """After a fault: at most one verb is spent on what was left on the wire, and the next is right."""
     if kind == "silence":
         return
+    transport.timeout = PATIENT  # type: ignore[attr-defined]
     for _ in range(2):
         if transport.lost:  # type: ignore[attr-defined]
             transport.reconnect(1.0)  # type: ignore[attr-defined]

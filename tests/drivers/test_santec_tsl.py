@@ -20,6 +20,7 @@ from tests.drivers.faults import FAULTS, NAMED, survives
 from tests.drivers.wires import scripted, wired
 
 OK = (b":SYST:ERR?\r", b'0,"No error"\r')
+UNIT = (b":POW:UNIT?\r", b"1\r")
 CALM = (b":SYST:ALER?\r", b"No alerts.\r")
 IDENTITY = (b"*IDN?\r", b"SANTEC,TSL-570,21020001,0001.000.0001\r")
 OPENING = [
@@ -76,6 +77,7 @@ class TestLegacyOnly(ASantec):
 def test_golden_lines() -> None:
     exchanges = [
         *OPENING,
+        UNIT,
         (b":POW 5.0000\r", b""),
         OK,
         CALM,
@@ -126,6 +128,7 @@ def test_the_legacy_set_speaks_nm_and_asks_for_ranges_otherwise() -> None:
         (b"*OPC?\r", b"1\r"),
         CALM,
         (b":WAV?\r", b"+1550.1234\r"),
+        (b":POW:UNIT?\r", b"0\r"),
         (b":POW 6.9897\r", b""),
         OK,
         CALM,
@@ -178,6 +181,7 @@ def test_known_limits_need_not_be_asked() -> None:
 def test_an_error_is_raised_with_its_text() -> None:
     exchanges = [
         *OPENING,
+        UNIT,
         (b":POW 5.0000\r", b""),
         (b":SYST:ERR?\r", b'-222,"Data out of range"\r'),
         OK,
@@ -192,6 +196,7 @@ def test_an_error_is_raised_with_its_text() -> None:
 def test_a_setting_that_was_not_taken_is_found_out() -> None:
     exchanges = [
         *OPENING,
+        UNIT,
         (b":POW 5.0000\r", b""),
         OK,
         CALM,
@@ -201,6 +206,14 @@ def test_a_setting_that_was_not_taken_is_found_out() -> None:
         laser = SantecTsl("laser", transport, SantecOptions())
         laser.open()
         with pytest.raises(DeviceError, match="did not take"):
+            laser.set_power(5e-3)
+
+
+def test_a_box_that_was_reset_to_dbm_is_not_sent_milliwatts() -> None:
+    with scripted([*OPENING, (b":POW:UNIT?\r", b"0\r")]) as transport:
+        laser = SantecTsl("laser", transport, SantecOptions())
+        laser.open()
+        with pytest.raises(DeviceError, match="says 0 after 1 was set"):
             laser.set_power(5e-3)
 
 
@@ -292,6 +305,33 @@ def test_no_light_before_it_is_warm() -> None:
         assert laser.emission()
 
 
+def test_pymeasure_is_a_client_of_the_emulated_box() -> None:
+    santec = pytest.importorskip("pymeasure.instruments.santec")
+    box = lasing()
+    with TcpServer(box) as server:
+        laser = santec.TSL570(
+            f"TCPIP::127.0.0.1::{server.port}::SOCKET",
+            visa_library="@py",
+            read_termination="\r",
+            write_termination="\r",
+            timeout=2000,
+        )
+        try:
+            assert laser.command_set == "Legacy"
+            laser.command_set = "SCPI"
+            laser.power_unit = "mW"
+            laser.power_setpoint = 5.0
+            laser.wavelength_setpoint = 1.5501e-6
+            laser.output_enabled = True
+            assert laser.power == pytest.approx(5.0)
+            assert laser.wavelength_setpoint == pytest.approx(1.5501e-6)
+            assert laser.output_enabled
+            assert not laser.check_errors()
+        finally:
+            laser.adapter.close()
+    assert box.rack.emission()
+
+
 @pytest.mark.parametrize("opened", [0, 1])
 def test_the_shutter_is_moved_only_where_its_polarity_is_told(opened: int) -> None:
     box = lasing()
@@ -335,6 +375,21 @@ def test_whatever_the_wire_does(kind: str, after: int) -> None:
             except NAMED:
                 continue
         assert laser.power() == pytest.approx(2e-3)
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize(("after", "lit"), [(0, True), (1, True), (2, True), (0, False)])
+def test_whether_there_is_light_is_told_right_or_not_at_all(
+    kind: str, after: int, lit: bool
+) -> None:
+    server = TcpServer(lasing())
+    with wired(server) as transport:
+        laser = SantecTsl("laser", transport, SantecOptions())
+        laser.open()
+        laser.set_emission(lit)
+        survives(
+            server, replace(FAULTS[kind], after=after), laser.emission, lambda told: told is lit
+        )
 
 
 @given(st.binary(max_size=40))

@@ -11,6 +11,7 @@ import pyvisa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hilonn.chips.chip import ChipStatistics
 from hilonn.chips.detection import Detection
 from hilonn.devices import ChannelSpec, Identity, Modulators, Timing
 from hilonn.drivers.bank import BankOfPhotodetectors
@@ -52,6 +53,7 @@ OPENING = [
     (b"*IDN?\n", b"Thorlabs,PM100D,P0012345,2.4.0\n"),
     (b"*CLS\n", b""),
     (b"SYST:SENS:IDN?\n", b'"S155C","12040","12-Mar-2024",1,18,289\n'),
+    (b"SENS:POW:RANG? MAX\n", b"1.20000000E-002\n"),
     (b"CONF:POW\n", b""),
     NO_ERROR,
     (b"SENS:POW:UNIT W\n", b""),
@@ -61,7 +63,6 @@ OPENING = [
     (b"SENS:CORR:WAV 1550.000\n", b""),
     NO_ERROR,
     (b"SENS:CORR:WAV?\n", b"1550\n"),
-    (b"SENS:POW:RANG? MAX\n", b"1.20000000E-002\n"),
     (b"SENS:POW:RANG:AUTO 0\n", b""),
     NO_ERROR,
     (b"SENS:POW:RANG 1.000000E-02\n", b""),
@@ -130,7 +131,7 @@ def test_what_the_meter_cannot_do_is_told(
         (0, b"Newport,1936-R,1,1\n", "no PM100"),
         (2, b"S401C,1,1,1,1,2\n", "measures no power"),
         (2, b"S401C\n", "not name, serial number"),
-        (11, b"1310\n", "1310 nm"),
+        (12, b"1310\n", "1310 nm"),
         (17, b"1.2E-3\n", "the meter is at 0.0012 W"),
         (18, b"1\n", "ranges by itself"),
     ],
@@ -150,6 +151,22 @@ def test_a_count_that_is_not_taken_is_told() -> None:
         device.open()
         with pytest.raises(DeviceError, match="4 averages were set, the meter takes 1"):
             device.arm(1, 4, TIMING)
+
+
+def test_after_a_failure_everything_is_set_again() -> None:
+    server = box()
+    with wired(server) as transport, ThorlabsPm100("pm", transport, options()) as device:
+        device.set_range(2)
+        device.arm(1, 3, TIMING)
+        with server.instrument.rack.lock:
+            server.instrument.reboot()  # somebody switched it off and on; the wire did not notice
+            server.instrument.unit = "DBM"  # type: ignore[attr-defined]
+        server.faults.inject(FAULTS["drop"])
+        with pytest.raises(NAMED):
+            device.fetch()
+        device.arm(1, 3, TIMING)
+        assert device.fetch().saturated.all()
+        assert server.instrument.averages == 3  # type: ignore[attr-defined]
 
 
 def test_no_number_is_an_error() -> None:
@@ -206,7 +223,7 @@ def test_unbuffered_meters_and_modulators_read_a_batch_one_sample_at_a_time() ->
         members = [ThorlabsPm100(f"pm{k}", wire, options()) for k, wire in enumerate(wires)]
         meter = BankOfPhotodetectors("meter", members)
         with inputs, members[0], members[1], meter:
-            detection = Detection(meter, np.arange(2), record, TIMING)
+            detection = Detection(meter, np.arange(2), record, TIMING, ChipStatistics())
             watts, index, clipped = detection.read(
                 inputs, batch, 2, None, difference=True, null=np.zeros(1)
             )

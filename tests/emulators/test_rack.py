@@ -143,3 +143,13 @@ def test_without_a_plant_everything_is_dark() -> None:
     assert rack.trigger() == pytest.approx(3 * PERIOD)
     assert not heard[0].any()
     assert rack.trigger() == 0.0  # a listener hears one trigger
+
+
+def test_warming_up_leaves_the_plant_as_it_is() -> None:
+    rack = Rack(lit(quiet=False), lockstep=True)
+    assert rack.plant is not None
+    before = rack.plant.clock.now(), rack.plant.detection.snapshot()["generator"]
+    rack.warm_up()
+    after = rack.plant.clock.now(), rack.plant.detection.snapshot()["generator"]
+    assert repr(before) == repr(after)
+    Rack().warm_up()

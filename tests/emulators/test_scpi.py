@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hilonn.simulators.emulators import Rack, ScpiInstrument
+from hilonn.simulators.emulators.prologix import PrologixBox
 from hilonn.simulators.emulators.scpi import (
-    BusSession,
     ScpiError,
     Timed,
     asked,
@@ -224,15 +224,19 @@ def test_times_add_up_and_waits_go_on_together() -> None:
 
 
 def test_on_a_bus_a_query_can_be_interrupted_or_missing() -> None:
-    box = Supply()
-    bus = BusSession(box)
-    bus.write("SOUR1:VOLT?")
-    assert bus.message_available
-    bus.write("SOUR2:VOLT?")  # before the first answer was taken
-    assert bus.read() == b"0\n"
-    bus.write("SYST:ERR?")
-    assert bus.read().startswith(b"-410,")
-    assert bus.read() == b""  # asked nothing
-    bus.write("SYST:ERR?")
-    assert bus.read().startswith(b"-420,")
-    assert not bus.message_available
+    bus = PrologixBox("gpib", Rack(), {5: Supply()}).session()
+
+    def said(line: str) -> bytes:
+        return b"".join(reply.data for reply in bus.feed(line.encode() + b"\n"))
+
+    for line in ("++addr 5", "++auto 0", "SOUR1:VOLT 3", "SOUR1:VOLT?"):
+        assert said(line) == b""
+    assert said("++spoll") == b"16\r\n"
+    assert said("SOUR2:VOLT?") == b""  # before the first answer was taken
+    assert said("++read eoi") == b"0\n"
+    said("SYST:ERR?")
+    assert said("++read eoi").startswith(b"-410,")
+    assert said("++read eoi") == b""  # asked nothing
+    assert said("++spoll") == b"4\r\n"
+    said("SYST:ERR?")
+    assert said("++read eoi").startswith(b"-420,")

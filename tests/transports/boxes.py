@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from hilonn.simulators.emulators import Rack
 from hilonn.simulators.emulators.instrument import LineInstrument, Reply
 from hilonn.simulators.emulators.scpi import block
@@ -37,3 +40,11 @@ class Bench(LineInstrument):
         if word == "*IDN?":
             return [Reply(b"HILONN,BENCH,1,0" + self.end)]
         return [Reply(b"")]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for ``condition``; an assertion after 10 s."""
+    deadline = time.monotonic() + 10.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)

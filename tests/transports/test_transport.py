@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -19,7 +19,7 @@ from hilonn.transports import Dialect, ScriptWire, Transport, Wire
 from hilonn.transports.serial_line import SerialWire
 from hilonn.transports.tcp import TcpWire
 from hilonn.transports.visa import VisaWire
-from tests.transports.boxes import Bench
+from tests.transports.boxes import Bench, until
 
 TIMEOUT = 0.3
 KINDS = ("tcp", "visa socket", "serial socket", "pty", "visa pty")
@@ -65,13 +65,6 @@ def transport(kind: str, server: Server) -> Iterator[Transport]:
     made.open()
     yield made
     made.close()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10.0
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 # -- trap 1: Nagle's algorithm ------------------------------------------------------------------------
