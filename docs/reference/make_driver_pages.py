@@ -237,6 +237,8 @@ def page(instrument: Instrument) -> str:
     ]
     for name, driver in sorted(instrument.drivers.items()):
         lines += [f"## Options of `{name}`", *options(driver.options), ""]
+        if driver.answers_to is not None:
+            lines += [f"`hilonn discover` finds it by `{driver.answers_to}`.", ""]
     lines += [
         "**Limits**: the stricter of the driver's own and the bench file's `limits` holds "
         "([describe a bench](../../how-to/describe-a-bench.md)); what lies outside is refused, never clipped.",
