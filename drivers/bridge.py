@@ -186,6 +186,7 @@ class TheirInstrument:
         self._lock = threading.RLock()
         self._instrument: Any = None
         self._open = False
+        self._made = 0
 
     def open(self) -> None:
         """Construct it, see who it is and whether it stands as the bench file requires."""
@@ -225,6 +226,11 @@ class TheirInstrument:
                     f"{self.name} ({self._options.address}) does not say who it is, but {found}; `idn = false` where it cannot"
                 )
             return found
+
+    def made(self) -> int:
+        """How often it has been constructed, now that it is there: what was set before the last time is not known to stand."""
+        with self._exchange("ready"):
+            return self._made
 
     def get(self, path: str) -> Any:
         """What parameter ``path`` reads."""
@@ -297,6 +303,7 @@ class TheirInstrument:
                 if self._instrument is None:
                     with quietly():
                         self._instrument = self._library.build(self.name, self._options)
+                    self._made += 1
                 yield self._instrument
                 good = True
             except Exception as error:  # whatever their library raises gets a name of ours

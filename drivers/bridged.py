@@ -54,6 +54,7 @@ class BridgedPhaseShifters(PhaseShifters):
         self._words = (mapped.on, mapped.off)
         self._held: FloatArray | None = None
         self._on = False
+        self._made = 0
 
     def identity(self) -> Identity:
         return self._box.identity()
@@ -70,6 +71,11 @@ class BridgedPhaseShifters(PhaseShifters):
     def _write(self, drive: FloatArray) -> None:
         """Set what changes, switch on, then read back: some parameters read what stands at an output that is on."""
         held, self._held = self._held, None
+        made, self._made = self._made, self._box.made()
+        if (
+            made != self._made
+        ):  # it was lost, or its constructor reset it: nothing is known to stand
+            held, self._on = None, False
         changed = [
             (path, float(drive[channel]))
             for channel, path in enumerate(self._mapped.channels)
@@ -83,6 +89,10 @@ class BridgedPhaseShifters(PhaseShifters):
             self._on = True
         for path, value in changed:
             self._box.check_number(path, value, self._mapped.resolution)
+        if self._box.made() != self._made:
+            raise DeviceError(
+                f"{self.name}: its connection broke while it was written; write again"
+            )
         self._held = drive.copy()
 
     def _read_back(self) -> FloatArray:

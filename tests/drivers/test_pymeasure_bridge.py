@@ -16,6 +16,7 @@ from hilonn.drivers.pymeasure_bridge import pymeasure
 from hilonn.errors import ConfigError, ConnectionLost, DeviceError, DeviceTimeout, LimitError
 from hilonn.simulators import Plant, resolve
 from hilonn.simulators.emulators import Rack, TcpServer
+from hilonn.simulators.emulators.faults import Fault
 from hilonn.simulators.emulators.keysight_n6700 import KeysightN6700Box
 from hilonn.simulators.emulators.santec_tsl import SantecTslBox
 from hilonn.simulators.emulators.scpi import ScpiInstrument, number, switch
@@ -289,6 +290,22 @@ def test_a_dead_box_is_lost_and_back_when_it_is_back() -> None:
         with again:
             assert device.identity() == identity
             device.write(np.array([2.0, 1.0]))
+
+
+def test_a_box_that_starts_anew_is_switched_on_again() -> None:
+    server = supply()
+    box = server.instrument
+    assert isinstance(box, KeysightN6700Box)
+    with bridged(pymeasure, server, **SUPPLY) as device:
+        device.write(np.array([1.0, 2.0]))
+        server.faults.inject(Fault("reboot"))
+        with pytest.raises(NAMED):
+            device.write(np.array([1.5, 2.0]))
+        server.faults.clear()
+        assert not box.on.any()
+        device.write(np.array([1.5, 2.0]))
+        np.testing.assert_array_equal(box.on, [True, True, False])
+        np.testing.assert_array_equal(box.outputs.levels, [1.5, 2.0, 0.0])
 
 
 def test_words_and_numbers_are_the_same_in_any_dress() -> None:
