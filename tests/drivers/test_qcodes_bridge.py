@@ -185,6 +185,7 @@ def test_a_bench_guards_it_and_leaves_it_safe(tmp_path: Any) -> None:
                 with pytest.raises(LimitError):
                     heaters.write(np.array([volts, 1.0]))
             np.testing.assert_allclose(heaters.read_back(), [2.0, 1.0], atol=1e-3)
+            assert bench.check().go
         box = server.instrument
         assert isinstance(box, KeysightN6700Box)
         assert not box.on.any()
@@ -222,7 +223,7 @@ def test_a_run_waits_for_a_box_that_a_library_has_lost(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-@pytest.mark.parametrize("after", [0, 1])
+@pytest.mark.parametrize("after", [1])
 def test_whatever_the_wire_does(kind: str, after: int) -> None:
     server = supply()
     with bridged(qcodes, server, **SOURCE) as device:
