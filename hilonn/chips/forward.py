@@ -122,6 +122,11 @@ class ForwardModel:
         plus, minus = self._readings(vector, walk, setting.through)
         return np.concatenate((plus, minus)).T
 
+    def by_wander(self, vector: FloatArray, setting: Setting) -> FloatArray:
+        """d reading (samples, 2 * ports) / d phase of the oscillator."""
+        walk = self._walk(vector, setting)
+        return -np.concatenate(self._quarter(vector, walk, setting.through)).T
+
     def jacobian(
         self, vector: FloatArray, setting: Setting, weight: FloatArray, out: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
