@@ -50,8 +50,8 @@ class Options:
     from shot to shot; ``doubts`` as in ``DOUBTS``, for those given."""
 
     reach: float = 3.0
-    few: int = 160
-    wander: float = 0.3
+    few: int = 240
+    wander: float = 0.1
     doubts: Mapping[str, float] = field(default_factory=dict)
 
 

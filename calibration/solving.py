@@ -26,6 +26,8 @@ ENOUGH = 1e-3
 """Relative fall of the cost below which a stage ends."""
 LONGEST = 40
 """Rounds of a stage."""
+FARTHEST = 5.0
+"""Standard deviations of its prior that a parameter may move while little is known."""
 HELD = 1e-5
 """To what a sum that is held may move: less than anything measures."""
 LARGEST = 1e8
@@ -125,6 +127,8 @@ def descend(
     they are on the whole, so that the prior holds what is not yet known."""
     model, shots, sd = problem.model, problem.shots, problem.wander_sd
     free, prior = problem.free, problem.prior
+    reach = FARTHEST * np.where(free, problem.start.sd, 0.0)
+    low, high = problem.start.values - reach, problem.start.values + reach
     damping, excess = 1e-3, excess_of(problem, values, wander)
     for turn in range(LONGEST):
         weight = problem.noise.weight(shots, problem.use / excess)
@@ -135,7 +139,8 @@ def descend(
             step[free] = cho_solve(
                 _factor(normal, free, prior, damping), _right(problem, normal.right, prior, values)
             )
-            moved, drifted = values + step, wander + normal.wander_step(step)
+            moved = np.clip(values + step, low, high)
+            drifted = wander + normal.wander_step(moved - values)
             new = cost_of(model, moved, shots, weight, drifted, sd)
             new += _prior_cost(problem, prior, moved)
             if new < cost:

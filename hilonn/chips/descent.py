@@ -22,6 +22,8 @@ SOLVED = 1e-3
 """Relative Frobenius error at which a solution is good enough: below the drive's resolution."""
 IMAGINARY = 0.05
 """Weight of what a homodyne reading in phase does not see, beside what it does."""
+UNSEEN = 0.1
+"""The same where phases are solved for: a field that is not seen, but is squared where power is read."""
 ROUNDS, FEW_ROUNDS = 400, 60
 """Of L-BFGS; the few leave about 2 % of a 64-port matrix on a typical chip."""
 PROBE = 1e-3
@@ -77,14 +79,20 @@ def _weighted(matrix: ComplexArray) -> ComplexArray:
 
 
 def solve(model: Model, phases: FloatArray, target: FloatArray, rounds: int = ROUNDS) -> FloatArray:
-    """``phases`` (heaters,) of least |M - target|^2, found from the given ones (L-BFGS)."""
+    """``phases`` (heaters,) of least |M - target|^2, found from the given ones (L-BFGS).
+
+    The imaginary part counts ``UNSEEN``: a reading in phase does not see it, and what splitters do not let a
+    real matrix have goes there (measured at 16 ports and 20 mrad: 1.9 % are left if it counts in full, 0.1 % so,
+    with 3.5 % imaginary).
+    """
     size = max(float(np.linalg.norm(target)) ** 2, 1e-30)
 
     def loss(flat: FloatArray) -> tuple[float, FloatArray]:
         missing = model.matrix(flat) - target
+        counted = missing.real + 1j * UNSEEN**2 * missing.imag
         return (
-            float(np.linalg.norm(missing) ** 2) / size,
-            model.gradient(flat, missing) / size,
+            float((missing.conj() * counted).real.sum()) / size,
+            model.gradient(flat, counted) / size,
         )
 
     if loss(phases)[0] < SOLVED**2:
