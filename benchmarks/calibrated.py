@@ -71,9 +71,7 @@ def true_records(plant: Any) -> Records:
     records: Records = plant.records("mesh", 0.0, True, True)
     bend = plant.parameters.thermo_optic_nonlinearity
     quantities = dict(records.chip.quantities)
-    power, rise = (
-        quantities[n].value for n in ("heater_power_per_pi", "heater_resistance_rise")
-    )
+    power, rise = (quantities[n].value for n in ("heater_power_per_pi", "heater_resistance_rise"))
     quantities["heater_power_per_pi"] = Quantity.of(power / (1 - bend))
     quantities["heater_resistance_rise"] = Quantity.of(rise - bend / (2 * power))
     return replace(records, chip=replace(records.chip, quantities=quantities))

@@ -50,7 +50,7 @@ class Options:
     from shot to shot; ``doubts`` as in ``DOUBTS``, for those given."""
 
     reach: float = 3.0
-    few: int = 240
+    few: int = 400
     wander: float = 0.1
     doubts: Mapping[str, float] = field(default_factory=dict)
 
@@ -165,9 +165,7 @@ def _prior(model: ForwardModel, estimate: Estimate, options: Options) -> Estimat
     return Estimate(estimate.values, sd, known)
 
 
-def _summary(
-    names: Names, prior: FloatArray, sd: FloatArray, free: BoolArray
-) -> dict[str, Found]:
+def _summary(names: Names, prior: FloatArray, sd: FloatArray, free: BoolArray) -> dict[str, Found]:
     found = {}
     for name, part in names.slices.items():
         these = free[part]

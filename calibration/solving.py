@@ -24,10 +24,15 @@ from hilonn.typing import BoolArray, FloatArray
 
 ENOUGH = 1e-3
 """Relative fall of the cost below which a stage ends."""
+NEAR = 8.0
+"""Residuals over noise below which a start is so good that half as many shots lead on from it."""
 LONGEST = 40
 """Rounds of a stage."""
-FARTHEST = 5.0
-"""Standard deviations of its prior that a parameter may move while little is known."""
+FARTHEST = 20.0
+"""Standard deviations of its prior that a parameter may move: beyond, the start was no start."""
+COOLEST = 0.2
+"""Of the cold resistance, over the square of the largest voltage: how fast a resistance may fall with power. At 0.25 no
+power would answer to the voltage."""
 HELD = 1e-5
 """To what a sum that is held may move: less than anything measures."""
 LARGEST = 1e8
@@ -87,7 +92,11 @@ def solve(problem: Problem, few: int, tell: Tell = lambda text: None) -> Solutio
     normal equations and gradients anew, whose rounds cost a tenth. CalibrationError where nothing explains the
     readings."""
     few = min(few, len(problem.shots))
-    values, wander = np.array(problem.start.values), np.zeros(len(problem.shots))
+    first = problem.part(slice(few))
+    if excess_of(first, problem.start.values, np.zeros(few)) < NEAR:
+        few //= 2
+    values: FloatArray = np.array(problem.start.values)
+    wander: FloatArray = np.zeros(len(problem.shots))
     values, wander[:few] = descend(problem.part(slice(few)), values, np.zeros(few), tell)
     problem = replace(problem, noise=scaled(problem.part(slice(few)), values, wander[:few]))
     wander = _track(problem, values, wander, range(few, len(wander)))
@@ -129,6 +138,8 @@ def descend(
     free, prior = problem.free, problem.prior
     reach = FARTHEST * np.where(free, problem.start.sd, 0.0)
     low, high = problem.start.values - reach, problem.start.values + reach
+    cold = model.names.split(low)["heater_resistance_rise"]
+    cold[:] = np.maximum(cold, -COOLEST * model.resistance / float(shots.heaters.max()) ** 2)
     damping, excess = 1e-3, excess_of(problem, values, wander)
     for turn in range(LONGEST):
         weight = problem.noise.weight(shots, problem.use / excess)
@@ -185,9 +196,7 @@ def _polish(problem: Problem, values: FloatArray, wander: FloatArray, tell: Tell
     return Solution(*best, normal, excess, problem.noise)
 
 
-def _track(
-    problem: Problem, values: FloatArray, wander: FloatArray, which: range
-) -> FloatArray:
+def _track(problem: Problem, values: FloatArray, wander: FloatArray, which: range) -> FloatArray:
     """The oscillators' phases that fit best, parameters as they are: three steps of Newton."""
     shots, sd = problem.shots, problem.wander_sd
     weight = problem.noise.weight(shots, problem.use.astype(float))

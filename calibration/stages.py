@@ -68,9 +68,7 @@ def layout_of(architecture: str, ports: int) -> Layout:
     svd = SvdMesh(ports)
     m, phases = svd.mzis, svd.right.phases
     row = np.arange(ports)
-    attenuators = Stage(
-        "attenuator", phases + row, row, m + row, 0, svd.right.depth, "row"
-    )
+    attenuators = Stage("attenuator", phases + row, row, m + row, 0, svd.right.depth, "row")
     stages = (
         *_mesh(svd.right, 0, 0, "right"),
         attenuators,
@@ -170,9 +168,9 @@ def walk(layout: Layout, psi: FloatArray, optics: Optics) -> Walk:
         elif stage.kind == "attenuator":
             a, b = (np.pi / 4 + optics.errors[stage.mzis]).T
             turning = np.sqrt(optics.transmission[stage.mzis]) * np.cos(a) * np.cos(b)
-            y[:, stage.index] = (
-                turning * np.exp(1j * psi[:, stage.index])
-            )[:, :, np.newaxis] * before
+            y[:, stage.index] = (turning * np.exp(1j * psi[:, stage.index]))[
+                :, :, np.newaxis
+            ] * before
         else:
             first = couplers[stage.mzis, stage.which]
             y[:, first[:, 0]] = fields[:, stage.rows + 1]

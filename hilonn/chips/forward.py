@@ -95,9 +95,7 @@ class ForwardModel:
         """The model of ``records``' chip, ``kernel`` (k, 2) the offsets of its crosstalk, and the records' vector."""
         chip = records.chip
         usable = chip.accepted("heater_phase_offset") & chip.accepted("heater_power_per_pi")
-        model = cls(
-            chip.architecture, chip.ports, chip.value("heater_resistance"), usable, kernel
-        )
+        model = cls(chip.architecture, chip.ports, chip.value("heater_resistance"), usable, kernel)
         return model, read(records, model.names)
 
     def phases(self, vector: FloatArray, heaters: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -249,7 +247,9 @@ class ForwardModel:
         lead = np.exp(1j * (v["output_phase"] - phases[-1] - setting.wander))
         return _Walk(turns, halves, own, angle, fields, seen, leaving, lead[:, np.newaxis])
 
-    def _gains(self, vector: FloatArray, through: bool) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def _gains(
+        self, vector: FloatArray, through: bool
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """G_p, G (zero without oscillator), lo^2: each (ports, 1)."""
         v = self.names.split(vector)
         power = np.exp(v["output_power_gain"])[:, np.newaxis]
@@ -364,9 +364,7 @@ class ForwardModel:
     def _shares(self, own: FloatArray) -> csr_array:
         """(k, chip heaters): the own phases that stand at each offset of the kernel."""
         to, of, which = self._pairs
-        return csr_array(
-            (own[of], (which, to)), shape=(len(self.names.kernel), self.chip_heaters)
-        )
+        return csr_array((own[of], (which, to)), shape=(len(self.names.kernel), self.chip_heaters))
 
     def _turned(
         self, vector: FloatArray, setting: Setting, own: FloatArray, d: dict[str, FloatArray]
@@ -428,4 +426,3 @@ def _pairs(layout: FloatArray, kernel: FloatArray) -> tuple[IntArray, IntArray, 
     ]
     to, of, which = np.array(found, np.int64).reshape(-1, 3).T
     return to, of, which
-

@@ -108,7 +108,9 @@ def read(records: Records, names: Names) -> Estimate:
         doubt = record.uncertainty(source)
         if source == "input_field":
             size = np.abs(value)
-            value, doubt = (size, doubt) if name == "input_size" else (np.angle(value), doubt / size)
+            value, doubt = (
+                (size, doubt) if name == "input_size" else (np.angle(value), doubt / size)
+            )
         if name in LOGARITHMS:
             if not (value > 0).all():
                 raise CalibrationError(
