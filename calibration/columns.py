@@ -51,30 +51,39 @@ class ColumnFit:
     line: ComplexArray
 
 
-def own_phase(cold: FloatArray, scale: FloatArray, rise: float, per_pi: float) -> FloatArray:
+def own_phase(
+    cold: FloatArray, scale: FloatArray | float, rise: float, per_pi: float
+) -> FloatArray:
     """rad, at ``cold`` = V^2 / R of the nominal resistance (W): P = 2 cold / (1 + sqrt(1 + 4 rise cold))."""
     power = 2 * cold / (1 + np.sqrt(1 + 4 * rise * cold))
     return np.asarray(np.pi * scale * power / per_pi)
 
 
 def fit_column(
-    cold: FloatArray, matrices: ComplexArray, per_pi: float, rise: float, prior: float = PRIOR_RISE
+    cold: FloatArray,
+    matrices: ComplexArray,
+    per_pi: float,
+    rise: float,
+    prior: float = PRIOR_RISE,
+    start: FloatArray | None = None,
 ) -> ColumnFit:
     """Heaters swept together: ``cold`` (k, n) W by the nominal resistance, ``matrices`` (k, ports, ports).
 
-    ``per_pi`` (W), ``rise`` (1/W): where the search starts; ``prior``: how far ``rise`` may be off (sd).
+    ``per_pi`` (W), ``rise`` (1/W): where the search starts; ``prior``: how far ``rise`` may be off (sd);
+    ``start`` (n,): scales to go on from, where a fit was made before.
     """
     k, n = cold.shape
     flat = matrices.reshape(k, -1)
     elements = flat.shape[1]
     gram = flat @ flat.conj().T
-    scale = np.ones(n)
+    scale = np.ones(n) if start is None else start.copy()
     every = np.ones(n, bool)
-    left = [_left(gram, own_phase(cold, s * scale, rise, per_pi), every) for s in SCALES]
-    scale *= SCALES[int(np.argmin(left))]
-    for _ in range(SWEEPS):
-        for r in range(n):
-            scale[r] *= _scan_one(gram, cold, scale, rise, per_pi, r)
+    if start is None:
+        left = [_left(gram, own_phase(cold, s * scale, rise, per_pi), every) for s in SCALES]
+        scale *= SCALES[int(np.argmin(left))]
+        for _ in range(SWEEPS):
+            for r in range(n):
+                scale[r] *= _scan_one(gram, cold, scale, rise, per_pi, r)
     scale, rise, covariance = _polish(gram, cold, scale, rise, per_pi, every, prior, elements)
     alive = _alive(flat, own_phase(cold, scale, rise, per_pi), matrices.shape[1])
     if not alive.all() and alive.any():
@@ -121,7 +130,7 @@ def _polish(
     elements: int,
 ) -> tuple[FloatArray, float, FloatArray]:
     """Gauss and Newton on frequencies and rise, the amplitudes projected out (Kaufman 1975); damped by halving."""
-    k, n = cold.shape
+    k = len(cold)
     used = np.flatnonzero(alive)
     scale = scale.copy()
     start = rise
@@ -169,8 +178,6 @@ def _polish(
         if moved < 1e-7:
             break
     return scale, rise, inverse
-
-
 
 
 def _alive(flat: ComplexArray, own: FloatArray, ports: int) -> BoolArray:

@@ -379,16 +379,15 @@ def _away(problem: Problem, state: State) -> FloatArray:
     return away
 
 
-def regress(
-    problem: Problem, state: State, rounds: int
-) -> tuple[State, FloatArray, float, int]:
+def regress(problem: Problem, state: State, rounds: int) -> tuple[State, FloatArray, float, int]:
     """``state`` after Gauss-Newton steps; the standard deviations (p,) of its parameters; that of the real part of
     what is left of an element; rounds taken. The curvature is kept once a step is small."""
     precision = priors(problem)
     size = float(problem.weights.sum()) * len(problem.cold)
     factor, taken, fresh = None, 0, True
     matrix: FloatArray | None = None
-    for taken in range(1, rounds + 1):
+    while taken < rounds:
+        taken += 1
         now, downhill, total = normal_equations(problem, state, fresh)
         matrix = now if now is not None else matrix
         sigma2 = total / max(2 * size - len(downhill), size)
@@ -580,7 +579,9 @@ def described(
         lost = state.optics.transmission
         quantities["mzi_transmission"] = Quantity.of(lost, 2 * lost * told[index.losses])
     quantities |= gains(setup, known, state.optics)
-    signal = float(np.sqrt((np.abs(problem.found) ** 2).sum() / problem.weights.sum() / len(problem.found)))
+    signal = float(
+        np.sqrt((np.abs(problem.found) ** 2).sum() / problem.weights.sum() / len(problem.found))
+    )
     return Fit(
         chip=quantities,
         arrays={

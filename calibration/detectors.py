@@ -112,7 +112,9 @@ class Detectors(Routine):
         v, v_doubt = _noise_terms(powers, variances, len(PHASES) * samples)
         photodetectors = {
             "gain": Quantity.of(gain, doubt),
-            "dark": Quantity.of(dark, noise * setup.ranges[0] / setup.ranges[-1] / np.sqrt(samples)),
+            "dark": Quantity.of(
+                dark, noise * setup.ranges[0] / setup.ranges[-1] / np.sqrt(samples)
+            ),
         } | {f"noise_v{i}": Quantity.of(v[i], v_doubt[i]) for i in range(3)}
         return Fit(
             photodetectors=photodetectors,
@@ -120,7 +122,7 @@ class Detectors(Routine):
                 "levels": levels,
                 "signals": signals,
                 "bend": bend,
-                "saturated": blocks[0]["saturated"].any(axis=0),
+                "saturated": np.asarray(blocks[0]["saturated"].any(axis=0)),
                 "light": first,
             },
             figures={
@@ -187,7 +189,7 @@ def _oscillator_volts(known: Records) -> list[float]:
 def _holding(setup: Setup, signal: FloatArray) -> int:
     """The smallest range with a quarter to spare over ``signal``."""
     largest = 1.25 * float(signal.max(initial=0.0))
-    return int(min(np.searchsorted(setup.ranges, largest), len(setup.ranges) - 1))
+    return min(int((setup.ranges < largest).sum()), len(setup.ranges) - 1)
 
 
 def _nonlinearity(levels: FloatArray, signals: FloatArray) -> FloatArray:

@@ -16,7 +16,7 @@ def nominal_ohm(setup: Setup) -> float:
 def top_of(setup: Setup, turns: float) -> FloatArray:
     """V^2 / R (W) of each heater at ``turns`` by the datasheet, or at its limit if that is lower."""
     power = 2 * turns * setup.nominal.power_per_pi
-    return np.minimum(power, setup.drive_high**2 / nominal_ohm(setup))
+    return np.asarray(np.minimum(power, setup.drive_high**2 / nominal_ohm(setup)))
 
 
 def on_grid(setup: Setup, volts: FloatArray) -> FloatArray:

@@ -73,7 +73,8 @@ def fit_fringe(
     turn[0, 0] = turn[2, 3] = 1.0
     turn[1, 1:3] = cosine / size, sine / size
     turn[3, 1:3] = sine / size**2, -cosine / size**2
-    inner = np.linalg.pinv(found.jac.T @ found.jac) * sd**2
+    slopes = np.asarray(found.jac)
+    inner = np.linalg.pinv(slopes.T @ slopes) * sd**2
     return Fringe(mean, size, frequency, phase, turn @ inner @ turn.T, spread)
 
 

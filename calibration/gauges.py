@@ -13,9 +13,7 @@ from hilonn.calibration.stages import Layout
 from hilonn.typing import FloatArray
 
 
-def canonical(
-    layout: Layout, offset: FloatArray, into: FloatArray, out: FloatArray
-) -> FloatArray:
+def canonical(layout: Layout, offset: FloatArray, into: FloatArray, out: FloatArray) -> FloatArray:
     """Offsets (heaters,) in [0, 2 pi) that, with no phases on inputs and outputs, give the same matrices at every
     drive as ``offset`` with ``into`` and ``out`` (ports,) rad."""
     moved = np.array(offset, float)
@@ -33,4 +31,4 @@ def canonical(
             upper = stage.rows
             moved[stage.index] += carried[upper] - carried[upper + 1]
             carried[upper] = carried[upper + 1]
-    return np.mod(moved, 2 * np.pi)
+    return np.asarray(np.mod(moved, 2 * np.pi))

@@ -102,8 +102,8 @@ def matrices(light: Light, odd: FloatArray) -> ComplexArray:
     rows of pairs that are not usable, and columns of inputs that are not, are zero or noise."""
     ports = light.signs.shape[1]
     pairs = odd[..., :ports] * light.plus - odd[..., ports:] * light.minus
-    field = pairs[:, 0] + 1j * pairs[:, 1]
-    solved: ComplexArray = np.swapaxes(field, 1, 2) @ light.signs
+    field: ComplexArray = pairs[:, 0] + 1j * pairs[:, 1]
+    solved: ComplexArray = field.swapaxes(1, 2) @ light.signs
     return solved / (light.patterns * light.amplitude)
 
 

@@ -148,7 +148,7 @@ def _fit_one(
 ) -> tuple[FloatArray, FloatArray, ComplexArray]:
     """Of one sweep, ``field`` (points, outputs) beyond what all at rest give: V_pi, bias, leak, size, residual; the
     first three's uncertainties; the field (points,) along its own direction."""
-    _, s, direction = np.linalg.svd(field, full_matrices=False)
+    _, _, direction = np.linalg.svd(field, full_matrices=False)
     line = field @ direction[0].conj()
 
     def basis(k: float) -> FloatArray:
@@ -181,7 +181,8 @@ def _fit_one(
     found = least_squares(missing, start, x_scale=scale)
     k, c, m, re, im = found.x
     spread = max(float(np.sqrt((found.fun**2).sum() / (2 * len(v) - 5))), noise)
-    covariance = np.linalg.pinv(found.jac.T @ found.jac) * spread**2
+    slopes = np.asarray(found.jac)
+    covariance = np.linalg.pinv(slopes.T @ slopes) * spread**2
     turn_k = np.pi / (2 * k)
     values = np.array([turn_k, c / k, np.tanh(m), float(np.hypot(re, im)), spread])
     ratio = np.array([-c / k**2, 1.0 / k])

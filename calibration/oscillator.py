@@ -66,7 +66,9 @@ class Oscillator(Routine):
     def fit(self, setup: Setup, known: Records, parameters: Any, raw: Raw) -> Fit:
         block = raw.load("sweep")
         ports, per_pi = setup.ports, setup.nominal.power_per_pi
-        pairs = (block["odd"][..., :ports] - block["odd"][..., ports:]).reshape(len(block["volts"]), -1)
+        pairs = (block["odd"][..., :ports] - block["odd"][..., ports:]).reshape(
+            len(block["volts"]), -1
+        )
         pairs = pairs.astype(float)
         cold = block["volts"] ** 2 / nominal_ohm(setup)
         found = _fit_common(cold, pairs, per_pi, setup.nominal.resistance_rise)

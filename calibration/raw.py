@@ -65,5 +65,7 @@ class Raw:
 
     def _path(self, block: str) -> Path:
         if not _NAME.fullmatch(block):
-            raise CalibrationError(f"a block is called by small letters, digits, - and _, not {block!r}")
+            raise CalibrationError(
+                f"a block is called by small letters, digits, - and _, not {block!r}"
+            )
         return self.folder / f"{block}.npz"

@@ -228,7 +228,8 @@ def _shares(y: ComplexArray, rows: ComplexArray) -> ComplexArray:
     length = np.linalg.norm(rows, axis=1)
     unit = rows / np.maximum(length, 1e-300)[:, np.newaxis]
     found: ComplexArray = np.linalg.lstsq(unit.T, y, rcond=0.05)[0]
-    return found * np.where(length > 0, 1.0, 0.0) / np.maximum(length, 1e-300)
+    scaled: ComplexArray = found * (length > 0) / np.maximum(length, 1e-300)
+    return scaled
 
 
 def _weight(a: complex, b: complex) -> float:

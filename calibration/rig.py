@@ -18,7 +18,16 @@ from hilonn.typing import BoolArray, FloatArray, IntArray
 VERBS: dict[type[Device], tuple[str, ...]] = {
     Actuators: ("write", "read_back", "spec", "channels"),
     Modulators: ("load", "play", "spec", "channels", "max_samples"),
-    Photodetectors: ("arm", "fetch", "set_range", "spec", "channels", "ranges", "range", "max_samples"),
+    Photodetectors: (
+        "arm",
+        "fetch",
+        "set_range",
+        "spec",
+        "channels",
+        "ranges",
+        "range",
+        "max_samples",
+    ),
     Laser: ("set_power", "set_emission", "power", "emission", "max_power"),
     Switch: ("select", "position", "locked", "positions"),
 }

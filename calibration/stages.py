@@ -68,9 +68,7 @@ def layout_of(architecture: str, ports: int) -> Layout:
     svd = SvdMesh(ports)
     m, phases = svd.mzis, svd.right.phases
     row = np.arange(ports)
-    attenuators = Stage(
-        "attenuator", phases + row, row, m + row, 0, svd.right.depth, "row"
-    )
+    attenuators = Stage("attenuator", phases + row, row, m + row, 0, svd.right.depth, "row")
     stages = (
         *_mesh(svd.right, 0, 0, "right"),
         attenuators,
@@ -237,6 +235,6 @@ def _forward(stage: Stage, fields: ComplexArray, psi: FloatArray, optics: Optics
     else:
         c, s = _coupler(optics, stage)
         upper, lower = fields[:, rows], fields[:, rows + 1]
-        c, s = c[:, np.newaxis], 1j * s[:, np.newaxis]
-        fields[:, rows] = c * upper + s * lower
-        fields[:, rows + 1] = s * upper + c * lower
+        straight, across = c[:, np.newaxis], 1j * s[:, np.newaxis]
+        fields[:, rows] = straight * upper + across * lower
+        fields[:, rows + 1] = across * upper + straight * lower

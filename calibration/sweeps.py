@@ -101,12 +101,11 @@ class _Sweep(Routine):
         if len(first) > 2:
             rise = float(np.median(rises))
             spread = 1.4826 * float(np.median(np.abs(rises - rise)))
-            scale = float(np.median(np.concatenate([f.scale for f in first])))
+            prior = max(spread / 3, 1e-3)
             first = [
-                fit_column(cold, m, per_pi / scale, rise, prior=max(spread / 3, 1e-3))
-                for _, cold, m in read
+                fit_column(cold, m, per_pi, rise, prior, start=f.scale)
+                for (_, cold, m), f in zip(read, first, strict=True)
             ]
-            first = [_rescaled(f, scale) for f in first]
         return light, [(s, c, f) for (s, c, _), f in zip(read, first, strict=True)], rest
 
     def failures(self, fit: Fit) -> list[Failure]:
@@ -131,13 +130,6 @@ class _Sweep(Routine):
 
 RESTS = 8
 """Readings of the background before and after."""
-
-
-def _rescaled(fit: ColumnFit, scale: float) -> ColumnFit:
-    values = {name: getattr(fit, name) for name in fit.__dataclass_fields__}
-    values["scale"] = fit.scale * scale
-    values["scale_uncertainty"] = fit.scale_uncertainty * scale
-    return ColumnFit(**values)
 
 
 def _spread(rng: np.random.Generator, count: int, heaters: int) -> FloatArray:
@@ -253,11 +245,9 @@ class Phases(_Sweep):
             [matrices(light, raw.load(f"rest-{i}")["odd"].astype(float)) for i in range(2)]
         )
         rested = _mean_turned(seen_matrices)
-        column_matrices = [c.constant for _, _, c in found]
         inputs = known.modulators.accepted("v_pi")
         outputs = np.abs(light.plus) + np.abs(light.minus) > 0
         into, out = input_output_sizes(rested[np.newaxis], inputs, outputs)
-        del column_matrices
         optics = Optics(
             known.chip.value("splitter_errors"),
             known.chip.value("mzi_transmission"),
@@ -340,7 +330,7 @@ def _own(setup: Setup, known: Records, volts: FloatArray) -> FloatArray:
 
 def _turned_to(matrix: ComplexArray, reference: ComplexArray) -> ComplexArray:
     """``matrix`` turned by one phase to lie nearest to ``reference``."""
-    overlap = np.vdot(matrix, reference)
+    overlap = complex(np.vdot(matrix, reference))
     turned: ComplexArray = matrix * (overlap / max(abs(overlap), 1e-300))
     return turned
 
@@ -363,7 +353,9 @@ def _heater_quantities(
     chip = known.chip
     per_pi = setup.nominal.power_per_pi / column.scale
     doubt = np.where(
-        np.isfinite(column.scale_uncertainty), per_pi * column.scale_uncertainty / column.scale, per_pi
+        np.isfinite(column.scale_uncertainty),
+        per_pi * column.scale_uncertainty / column.scale,
+        per_pi,
     )
     values = {
         "heater_power_per_pi": (per_pi, doubt),
@@ -416,5 +408,3 @@ def _report_arrays(
 def usable_ports(known: Records, light: Light) -> tuple[BoolArray, BoolArray]:
     """Inputs and outputs that say something."""
     return known.modulators.accepted("v_pi"), np.abs(light.plus) + np.abs(light.minus) > 0
-
-

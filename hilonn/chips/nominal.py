@@ -71,7 +71,9 @@ def nominal_records(
     out = 10 ** (-nominal.coupling_loss / 10)
     loss = 10 ** (-nominal.mzi_loss / 10)
     quantities = {
-        "heater_resistance": Quantity.of(np.full(count, nominal.resistance), 0.1 * nominal.resistance),
+        "heater_resistance": Quantity.of(
+            np.full(count, nominal.resistance), 0.1 * nominal.resistance
+        ),
         "heater_resistance_rise": Quantity.of(np.full(count, nominal.resistance_rise), 1.0),
         "heater_phase_offset": Quantity.of(np.zeros(count), np.pi / np.sqrt(3.0)),
         "heater_power_per_pi": Quantity.of(
@@ -81,9 +83,14 @@ def nominal_records(
     }
     if architecture == "crossbar":
         quantities["input_power"] = Quantity.of(np.full(ports, into**2), 0.2 * into**2)
-        quantities["weight_gain"] = Quantity.of(np.full((ports, ports), out * loss / ports), 0.2 * out)
+        quantities["weight_gain"] = Quantity.of(
+            np.full((ports, ports), out * loss / ports), 0.2 * out
+        )
     else:
-        lo = np.sqrt(nominal.launched_power * 10 ** (-(nominal.coupling_loss + columns * nominal.mzi_loss) / 10))
+        lo = np.sqrt(
+            nominal.launched_power
+            * 10 ** (-(nominal.coupling_loss + columns * nominal.mzi_loss) / 10)
+        )
         quantities |= {
             "splitter_errors": Quantity.of(np.zeros((mzis, 2)), 0.03),
             "mzi_transmission": Quantity.of(np.full(mzis, loss), 0.01),
