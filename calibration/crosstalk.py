@@ -42,7 +42,7 @@ class CrosstalkParameters(Parameters):
     turns: float = Field(default=1.0, gt=0.5)
     averages: int = Field(default=2, ge=1)
     reach: float = Field(default=3.0, gt=0)
-    rounds: int = Field(default=3, ge=1)
+    rounds: int = Field(default=12, ge=1)
     largest: int = 32
 
 

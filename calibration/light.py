@@ -27,7 +27,7 @@ def sign_patterns(ports: int) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class Light:
-    """How matrices are read: ``signs`` (patterns, ports), at ``amplitude`` of the full drive; ``volts``
+    """How matrices are read (one detector of a pair does: it sees half as much): ``signs`` (patterns, ports), at ``amplitude`` of the full drive; ``volts``
     (2 patterns, ports), patterns and then their negatives; what detectors and oscillator are known to be."""
 
     signs: FloatArray
@@ -56,10 +56,7 @@ def light_of(setup: Setup, known: Records, amplitude: float) -> Light:
     alive = known.photodetectors.accepted("gain")
     watts = np.where(alive, 1.0 / gain, 0.0)
     plus, minus = np.split(watts, 2)
-    both = np.logical_and(*np.split(alive, 2))
-    return Light(
-        signs, amplitude, volts, oscillator_drives(setup, known), plus * both, minus * both
-    )
+    return Light(signs, amplitude, volts, oscillator_drives(setup, known), plus, minus)
 
 
 def oscillator_drives(setup: Setup, known: Records) -> tuple[float, float]:

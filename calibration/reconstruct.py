@@ -25,7 +25,7 @@ FAINT = 1e-4
 """Of a ratio's weight: below, it tells nothing."""
 DOUBT = 0.03
 """rad: what a coupler's error is before it is seen (sd) ..."""
-NOISE = 0.01
+NOISE = 0.004
 """... and how well a share of 1 is seen: together they say how much of a faint coupler is believed."""
 
 
@@ -75,7 +75,8 @@ def input_output_sizes(
 
 
 Notes = dict[int, list[tuple[complex, float, float]]]
-"""By an interferometer's upper port, what was seen of it: e^{i theta}, its weight, log tan B."""
+"""By an interferometer's upper port, what was seen of it: e^{i theta}, its weight, log tan B; of one whose own heater saw
+nothing: e^{i phi}, its weight, log tan(theta / 2)."""
 
 
 def reconstruct(
@@ -130,6 +131,9 @@ class _Walker:
         self.sure = np.zeros(layout.heaters, bool)
         self.rows = np.diag(np.where(inputs, np.abs(optics.into), 0.0)).astype(complex)
         self.inside: dict[int, tuple[int, ComplexArray, ComplexArray]] = {}
+        self.blind: set[int] = set()
+        """Upper ports of interferometers whose inner heater is dead: W and W' are not told, and its two inputs stand
+        in ``inside`` in their place."""
 
     def column(self, stages: list[Stage]) -> None:
         """One column of interferometers: phi, first coupler, theta, second coupler."""
@@ -157,15 +161,19 @@ class _Walker:
     def _enter(self, k: int, m: int, before: int, within: int) -> None:
         """phi and the first coupler from what theta's heater saw."""
         upper, lower = self.rows[m], self.rows[m + 1]
-        if self.seen.alive[within]:
-            a, b = _shares(self.seen.y[within], np.stack((upper, lower)))
-            weight = _weight(a, b)
-            if weight > FAINT:
-                ratio = 1j * a / b
-                self.psi[before] = np.angle(ratio)
-                self.sure[before] = True
-                # |ratio| = cos A / sin A = tan(pi / 4 - a)
-                self.errors[k, 0] = _believed(np.pi / 4 - np.arctan(abs(ratio)), weight)
+        self.blind.discard(m)
+        if not self.seen.alive[within]:
+            self.blind.add(m)
+            self.inside[m] = (k, upper.copy(), lower.copy())
+            return
+        a, b = _shares(self.seen.y[within], np.stack((upper, lower)))
+        weight = _weight(a, b)
+        if weight > FAINT:
+            ratio = 1j * a / b
+            self.psi[before] = np.angle(ratio)
+            self.sure[before] = True
+            # |ratio| = cos A / sin A = tan(pi / 4 - a)
+            self.errors[k, 0] = _believed(np.pi / 4 - np.arctan(abs(ratio)), weight)
         angle = np.pi / 4 + self.errors[k, 0]
         c, s = np.cos(angle), np.sin(angle)
         turned = np.exp(1j * self.psi[before]) * upper
@@ -180,13 +188,15 @@ class _Walker:
                 if m in self.inside and self.seen.alive[heater]:
                     _, w, v = self.inside[m]
                     a, b = _shares(self.seen.y[heater], np.stack((w, v)))
-                    _note(notes[m], a, b, lower=m == port - 1)
+                    self._take(notes, m, a, b, lower=m == port - 1)
         for port, heater in summed:
             if self.seen.alive[heater]:
                 self._note_sum(notes, port, self.seen.y[heater])
         for m, (k, w, v) in self.inside.items():
             theta = int(self.layout.theta[k])
-            if notes[m]:
+            if m in self.blind:
+                w, v = self._blind(k, notes[m], w, v)
+            elif notes[m]:
                 phases, weights, logs = (np.array(column) for column in zip(*notes[m], strict=True))
                 self.psi[theta] = np.angle((weights * phases).sum())
                 self.sure[theta] = True
@@ -199,6 +209,21 @@ class _Walker:
             self.rows[m] = size * (c * z * w + 1j * s * v)
             self.rows[m + 1] = size * (1j * s * z * w + c * v)
         self.inside = {}
+
+    def _blind(
+        self, k: int, notes: list[tuple[complex, float, float]], upper: ComplexArray, lower: ComplexArray
+    ) -> tuple[ComplexArray, ComplexArray]:
+        """phi and theta of an interferometer whose inner heater is dead, from what was seen behind it, and W and W'.
+        (phi + pi, -theta) would do as well, for good: theta never moves."""
+        before, within = int(self.layout.phi[k]), int(self.layout.theta[k])
+        if notes:
+            phases, weights, logs = (np.array(column) for column in zip(*notes, strict=True))
+            self.psi[before] = np.angle((weights * phases).sum())
+            self.psi[within] = 2 * np.arctan(np.exp(-(weights * logs).sum() / weights.sum()))
+            self.sure[[before, within]] = True
+        c = s = np.sqrt(0.5)
+        turned = np.exp(1j * self.psi[before]) * upper
+        return c * turned + 1j * s * lower, 1j * s * turned + c * lower
 
     def _note_sum(self, notes: Notes, port: int, y: ComplexArray) -> None:
         """A heater within the interferometer on ``port`` and the next sees the lower output of the one before on the
@@ -216,7 +241,15 @@ class _Walker:
         for m in (port - 1, port + 1):
             if m in self.inside:
                 at = where.index(m)
-                _note(notes[m], found[at], found[at + 1], lower=m == port - 1)
+                self._take(notes, m, found[at], found[at + 1], lower=m == port - 1)
+
+    def _take(self, notes: Notes, m: int, a: complex, b: complex, lower: bool) -> None:
+        if m in self.blind:
+            # Ideal couplers: a / b is tan(theta/2) e^{i phi} at the upper output, -cot(theta/2) e^{i phi} at the lower.
+            turned = (1j * b.conjugate(), a.conjugate()) if lower else (a, 1j * b)
+            _note(notes[m], turned[0], turned[1], lower=False)
+        else:
+            _note(notes[m], a, b, lower)
 
 
 def _pairs(stage: Stage) -> list[tuple[int, int]]:
