@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from tests.calibration.hidden_truth import errors
 from hilonn.bench import Bench
 from hilonn.calibration import session
 from hilonn.records import load_records
+from tests.calibration.hidden_truth import errors
 
 COLUMNS = (
     "phase_mrad",

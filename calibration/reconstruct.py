@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hilonn.calibration.stages import Layout, Optics, Stage, attenuation
+from hilonn.calibration.stages import Layout, Optics, Stage, attenuation, transfer
 from hilonn.typing import BoolArray, ComplexArray, FloatArray
 
 FAINT = 1e-4
@@ -118,6 +118,45 @@ def reconstruct(
     return Reconstruction(walker.psi, found, walker.sure)
 
 
+TRIALS = 24
+"""Values at which a phase that no row tells is tried."""
+
+
+def resolved(
+    layout: Layout,
+    seen: Seen,
+    optics: Optics,
+    psi: FloatArray,
+    background: ComplexArray,
+    inputs: BoolArray,
+    outputs: BoolArray,
+) -> Reconstruction:
+    """``reconstruct``; inner phases that no row tells are those of ``TRIALS`` that explain the background best.
+
+    A dead heater at the edge of a mesh leaves the interferometer before it unseen: whatever is built on it would be
+    wrong.
+    """
+
+    def built(start: FloatArray) -> tuple[float, Reconstruction]:
+        found = reconstruct(layout, seen, optics, start, background, inputs, outputs)
+        model = transfer(layout, found.psi[np.newaxis], found.optics)[0]
+        used = np.outer(outputs, inputs)
+        return float((np.abs(model - background)[used] ** 2).sum()), found
+
+    misfit, best = built(psi)
+    attenuators = layout.phi < 0
+    unseen = layout.theta[~attenuators & ~best.sure[layout.theta]]
+    start = psi.copy()
+    for theta in unseen:
+        for value in np.arange(TRIALS) * (2 * np.pi / TRIALS):
+            trial = start.copy()
+            trial[theta] = value
+            now, found = built(trial)
+            if now < misfit:
+                misfit, best, start = now, found, trial
+    return best
+
+
 class _Walker:
     """The rows at one place of the chip; ``inside`` by its upper port each interferometer whose outputs are not
     known yet, with the fields W and W' in it."""
@@ -211,7 +250,11 @@ class _Walker:
         self.inside = {}
 
     def _blind(
-        self, k: int, notes: list[tuple[complex, float, float]], upper: ComplexArray, lower: ComplexArray
+        self,
+        k: int,
+        notes: list[tuple[complex, float, float]],
+        upper: ComplexArray,
+        lower: ComplexArray,
     ) -> tuple[ComplexArray, ComplexArray]:
         """phi and theta of an interferometer whose inner heater is dead, from what was seen behind it, and W and W'.
         (phi + pi, -theta) would do as well, for good: theta never moves."""

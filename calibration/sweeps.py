@@ -12,7 +12,7 @@ from hilonn.calibration.columns import ColumnFit, fit_column, own_phase
 from hilonn.calibration.drives import background, nominal_ohm, on_grid, top_of
 from hilonn.calibration.light import Light, light_of, matrices, rails, read_odd
 from hilonn.calibration.raw import Raw
-from hilonn.calibration.reconstruct import Seen, input_output_sizes, reconstruct
+from hilonn.calibration.reconstruct import Seen, input_output_sizes, resolved
 from hilonn.calibration.rig import Rig, Setup
 from hilonn.calibration.routine import Effort, Failure, Fit, Parameters, Progress, Routine, whole
 from hilonn.calibration.stages import Optics, Stage, layout_of
@@ -254,7 +254,7 @@ class Phases(_Sweep):
             into.astype(complex),
             out.astype(complex),
         )
-        built = reconstruct(layout, Seen(y, alive), optics, psi, rested, inputs, outputs)
+        built = resolved(layout, Seen(y, alive), optics, psi, rested, inputs, outputs)
         total = offset.copy()
         total[:heaters] = np.mod(built.psi - own, 2 * np.pi)
         told = chip.chip.uncertainty("heater_phase_offset").copy()

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.calibration.hidden_truth import errors
 from hilonn.bench import Bench
 from hilonn.calibration import session
 from hilonn.calibration.engine import Folder
@@ -18,6 +17,7 @@ from hilonn.records import load_records
 from hilonn.simulators.connection import PlantConnection
 from hilonn.simulators.plant import Plant
 from tests.calibration.benches import bench_file
+from tests.calibration.hidden_truth import errors
 
 
 def _plant(bench: Bench) -> Plant:
