@@ -252,7 +252,7 @@ def rig_of(bench: Any, name: str | None = None, stop: Stop | None = None) -> Rig
     step = heaters.spec.bound("resolution", heaters.channels)[channels]
     frame = bench.file.chips[chip.name]
     setup = Setup(
-        chip=frame.nominal.chip or chip.id,
+        chip=frame.nominal.chip or f"{chip.name}-{bench.identities[heaters.name].serial}",
         architecture=chip.architecture,
         ports=chip.ports,
         layout=np.array(chip.layout, float),

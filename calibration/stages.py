@@ -134,13 +134,16 @@ def transfer(layout: Layout, psi: FloatArray, optics: Optics) -> ComplexArray:
 class Walk:
     """``matrix`` (s, ports, ports), and the columns ``x`` and rows ``y`` of every term of rank one in its
     differential (s, terms, ports): heater h is term h with the factor i; a coupler's angle is the two terms
-    ``couplers[:, w, 0]`` and ``couplers[:, w, 1]`` (mzis, 2, 2) with the factor i, none (-1) for an attenuator's;
-    the terms ``into`` and ``out`` (ports,) are those of the logarithms of the gains, with the factor 1."""
+    ``couplers[:, w, 0]`` and ``couplers[:, w, 1]`` (mzis, 2, 2) with the factor i, only the first (the other -1) for
+    an attenuator's; the logarithm of an interferometer's field transmission is the two terms ``losses`` (mzis, 2),
+    likewise, with the factor 1; the terms ``into`` and ``out`` (ports,) are those of the logarithms of the gains, with
+    the factor 1."""
 
     matrix: ComplexArray
     x: ComplexArray
     y: ComplexArray
     couplers: IntArray
+    losses: IntArray
     into: IntArray
     out: IntArray
 
@@ -148,13 +151,20 @@ class Walk:
 def walk(layout: Layout, psi: FloatArray, optics: Optics) -> Walk:
     """``transfer`` with its differential."""
     s, n, h = len(psi), layout.ports, layout.heaters
-    couplers = np.full((layout.mzis, 2, 2), -1)
+    couplers, losses = np.full((layout.mzis, 2, 2), -1), np.full((layout.mzis, 2), -1)
     count = h
     for stage in layout.stages:
+        k = len(stage.mzis)
         if stage.kind == "coupler":
-            k = len(stage.mzis)
             couplers[stage.mzis, stage.which] = count + np.arange(2 * k).reshape(k, 2)
             count += 2 * k
+            if stage.which:
+                losses[stage.mzis] = count + np.arange(2 * k).reshape(k, 2)
+                count += 2 * k
+        elif stage.kind == "attenuator":
+            couplers[stage.mzis, :, 0] = count + np.arange(2 * k).reshape(k, 2)
+            losses[stage.mzis, 0] = count + 2 * k + np.arange(k)
+            count += 3 * k
     into, out = count + np.arange(n), count + n + np.arange(n)
     x = np.empty((s, count + 2 * n, n), np.complex128)
     y = np.empty_like(x)
@@ -167,14 +177,23 @@ def walk(layout: Layout, psi: FloatArray, optics: Optics) -> Walk:
             y[:, stage.index] = fields[:, stage.rows]
         elif stage.kind == "attenuator":
             a, b = (np.pi / 4 + optics.errors[stage.mzis]).T
-            turning = np.sqrt(optics.transmission[stage.mzis]) * np.cos(a) * np.cos(b)
-            y[:, stage.index] = (turning * np.exp(1j * psi[:, stage.index]))[
-                :, :, np.newaxis
-            ] * before
+            size = np.sqrt(optics.transmission[stage.mzis])
+            z = np.exp(1j * psi[:, stage.index])
+            own = couplers[stage.mzis, :, 0]
+            for term, slope in (
+                (stage.index, np.cos(a) * np.cos(b) * z),
+                (own[:, 0], 1j * (np.sin(a) * np.cos(b) * z + np.cos(a) * np.sin(b))),
+                (own[:, 1], 1j * (np.cos(a) * np.sin(b) * z + np.sin(a) * np.cos(b))),
+            ):
+                y[:, term] = (size * slope)[:, :, np.newaxis] * before
+            y[:, losses[stage.mzis, 0]] = fields[:, stage.rows]
         else:
             first = couplers[stage.mzis, stage.which]
             y[:, first[:, 0]] = fields[:, stage.rows + 1]
             y[:, first[:, 1]] = fields[:, stage.rows]
+            if stage.which:
+                y[:, losses[stage.mzis, 0]] = fields[:, stage.rows]
+                y[:, losses[stage.mzis, 1]] = fields[:, stage.rows + 1]
     y[:, out] = fields
     matrix = fields * optics.out[:, np.newaxis]
     back = _start(layout, s, optics.out)  # rows: what reaches the outputs from each path
@@ -184,11 +203,17 @@ def walk(layout: Layout, psi: FloatArray, optics: Optics) -> Walk:
             first = couplers[stage.mzis, stage.which]
             x[:, first[:, 0]] = back[:, stage.rows]
             x[:, first[:, 1]] = back[:, stage.rows + 1]
+            if stage.which:
+                x[:, losses[stage.mzis, 0]] = back[:, stage.rows]
+                x[:, losses[stage.mzis, 1]] = back[:, stage.rows + 1]
         else:
             x[:, stage.index] = back[:, stage.rows]
+            if stage.kind == "attenuator":
+                for term in (*couplers[stage.mzis, :, 0].T, losses[stage.mzis, 0]):
+                    x[:, term] = back[:, stage.rows]
         _forward(stage, back, psi, optics)  # every stage is its own transpose
     x[:, into] = back
-    return Walk(matrix, x, y, couplers, into, out)
+    return Walk(matrix, x, y, couplers, losses, into, out)
 
 
 def _start(layout: Layout, settings: int, gains: ComplexArray) -> ComplexArray:
@@ -210,6 +235,6 @@ def _forward(stage: Stage, fields: ComplexArray, psi: FloatArray, optics: Optics
     else:
         c, s = _coupler(optics, stage)
         upper, lower = fields[:, rows], fields[:, rows + 1]
-        c, s = c[:, np.newaxis], 1j * s[:, np.newaxis]
-        fields[:, rows] = c * upper + s * lower
-        fields[:, rows + 1] = s * upper + c * lower
+        straight, across = c[:, np.newaxis], 1j * s[:, np.newaxis]
+        fields[:, rows] = straight * upper + across * lower
+        fields[:, rows + 1] = across * upper + straight * lower

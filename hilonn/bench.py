@@ -136,6 +136,21 @@ class Bench:
             raise ConfigError(f"{what} bench {self.name} has {', '.join(self.chips) or 'no chips'}")
         return self.chips[name]
 
+    def rewire(self, name: str | None, records: Records) -> MatrixChip:
+        """The chip called ``name``, or the only one, anew with ``records``: what a calibration has found."""
+        chip = self.chip(name)
+        frame, key = self.file.chips[chip.name], f"chips.{chip.name}"
+        with self._at(key):
+            kind = registry.load("hilonn.chips", frame.architecture)
+            own = options(frame, kind.options, self._where, key, {})
+            timing = Timing(self.file.timing.sample_period, trigger=self.file.timing.trigger)
+            new: MatrixChip = kind.build(
+                chip.name, own, self.wirings[chip.name], records, self.clock, timing
+            )
+        new.bench = self
+        self.chips[chip.name] = new
+        return new
+
     def device(self, name: str) -> Device:
         """The device called ``name``."""
         if name not in self.devices:

@@ -39,6 +39,7 @@ GROUPS = (
     "hilonn.benches",
     "hilonn.emulators",
     "hilonn.calibrations",
+    "hilonn.calibrators",
     "hilonn.monitors",
 )
 

@@ -95,6 +95,7 @@ class Chip(ABC):
     """Anything that turns settings and a batch into readings."""
 
     id: str
+    name: str
     architecture: str
     clock: Clock
     records: Records

@@ -191,6 +191,51 @@ def check(
 
 
 @app.command()
+def calibrate(
+    bench: Annotated[str | None, typer.Argument(help="A built-in bench or a TOML file.")] = None,
+    routine: Annotated[
+        list[str] | None, typer.Option(help="Only this routine; may be repeated.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The calibration's folder; one that is there is gone on with."),
+    ] = None,
+    refit: Annotated[
+        Path | None, typer.Option(help="Fit the raw data of this folder again; no bench.")
+    ] = None,
+    diff: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="What two records or folders say differently.")
+    ] = None,
+    parameters: Annotated[
+        Path | None, typer.Option(help="A TOML file with a table a routine.")
+    ] = None,
+    seed: SeedOption = 0,
+    chip_seed: ChipSeedOption = 0,
+    json: JsonOption = False,
+    imports: ImportOption = None,
+) -> None:
+    """Turn an unknown chip into a record one can train on."""
+    from hilonn.cli.calibrate import calibrate_command, diff_command
+
+    if diff is not None:
+        _guarded(partial(diff_command, *diff, json=json))
+    _guarded(
+        partial(
+            calibrate_command,
+            bench,
+            out,
+            routines=tuple(routine or ()),
+            parameters=parameters,
+            refit=refit,
+            seed=seed,
+            chip_seed=chip_seed,
+            json=json,
+            imports=tuple(imports or ()),
+        )
+    )
+
+
+@app.command()
 def emulate(
     lab: Annotated[str, typer.Argument(help="A lab, like lab-16.")],
     out: Annotated[
