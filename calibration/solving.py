@@ -97,7 +97,8 @@ def solve(problem: Problem, few: int, tell: Tell = lambda text: None) -> Solutio
         few //= 2
     values: FloatArray = np.array(problem.start.values)
     wander: FloatArray = np.zeros(len(problem.shots))
-    values, wander[:few] = descend(problem.part(slice(few)), values, np.zeros(few), tell)
+    values, seen = descend(problem.part(slice(few)), values, np.zeros(few), tell)
+    wander[:few] = seen
     problem = replace(problem, noise=scaled(problem.part(slice(few)), values, wander[:few]))
     wander = _track(problem, values, wander, range(few, len(wander)))
     return _polish(problem, values, wander, tell)
