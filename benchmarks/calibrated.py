@@ -100,10 +100,11 @@ def errors_of(records: Records, plant: Any) -> tuple[Estimate, FloatArray, Forwa
 def phase_error(records: Records, plant: Any, seed: int = 0) -> float:
     """rad rms over heaters and random settings, modulo the gauges of static phases."""
     rng = np.random.default_rng(seed)
-    kernel = records.chip.value("crosstalk_kernel")[:, :2]
-    model, estimate = ForwardModel.of(records, kernel)
-    chip = model.chip_heaters
-    usable = np.flatnonzero(model.usable[:chip])
+    estimate, _, model = errors_of(records, plant)
+    truth = read(true_records(plant), model.names).values
+    n = model.chip_heaters
+    moved = (aligned(model, truth, estimate.values) - truth)[:n]
+    usable = np.flatnonzero(model.usable[:n])
     away = []
     for _ in range(DRAWS):
         own = rng.uniform(0, 2 * np.pi, model.heaters)
@@ -113,16 +114,12 @@ def phase_error(records: Records, plant: Any, seed: int = 0) -> float:
         volts = np.sqrt(power * plant.truth.resistance * (1 + plant.truth.resistance_rise * power))
         volts = np.where(model.usable, volts, 0.0)
         true_own = np.where(model.usable, np.pi * ratio * (1 + bend * (ratio / 2 - 1)), 0.0)
-        true = plant._stencil.add(true_own[:chip], plant.truth.phase_offset[:chip])
-        away.append(model.phases(estimate.values, volts)[0][:chip] - true)
-    static = np.angle(np.exp(1j * np.array(away)).mean(axis=0))
-    gauges = phase_gauges(model)[:chip]
-    for _ in range(3):  # a gauge moved may bring others within a turn
-        gauge = np.linalg.lstsq(gauges, static, rcond=None)[0]
-        left = static - gauges @ gauge
-        static = gauges @ gauge + (left + np.pi) % (2 * np.pi) - np.pi
-    rest = np.array(away) - gauges @ np.linalg.lstsq(gauges, static, rcond=None)[0]
-    rest = (rest + np.pi) % (2 * np.pi) - np.pi
+        true = plant._stencil.add(true_own[:n], plant.truth.phase_offset[:n]) + moved
+        left = model.phases(estimate.values, volts)[0][:n] - true
+        away.append((left + np.pi) % (2 * np.pi) - np.pi)
+    gauges = phase_gauges(model)[:n]
+    rest = np.array(away)
+    rest -= gauges @ np.linalg.lstsq(gauges, rest.mean(axis=0), rcond=None)[0]
     return float(np.sqrt((rest[:, usable] ** 2).mean()))
 
 
