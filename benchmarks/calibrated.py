@@ -157,7 +157,7 @@ def matrix_error(bench: Bench, chip: Any, count: int = 20, seed: int = 0) -> Flo
     found = []
     for _ in range(count):
         wanted = rng.standard_normal((chip.outputs, chip.inputs)) / np.sqrt(chip.inputs)
-        seen = realised(bench, chip, chip.compile(wanted[np.newaxis], [None])[0])
+        seen = realised(bench, chip, chip.compile_exactly(wanted[np.newaxis], [None])[0])
         turn = np.angle((seen * wanted).sum())
         seen = (seen * np.exp(-1j * turn)).real
         found.append(np.linalg.norm(seen - wanted) / np.linalg.norm(wanted))
