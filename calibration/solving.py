@@ -118,8 +118,10 @@ def residuals(problem: Problem, values: FloatArray, wander: FloatArray) -> Float
 
 def scaled(problem: Problem, values: FloatArray, wander: FloatArray) -> Noise:
     """The noise with each channel's residuals taken for it, where they are larger."""
-    found = np.nanmedian(np.abs(residuals(problem, values, wander)), axis=(0, 1)) / 0.6745
-    scale = np.where(np.isfinite(found), np.maximum(found, 1.0), 1.0)
+    size = np.abs(residuals(problem, values, wander)).reshape(-1, len(problem.use))
+    scale = np.ones(len(problem.use))
+    for channel in np.flatnonzero(np.isfinite(size).any(axis=0)):
+        scale[channel] = max(1.0, float(np.nanmedian(size[:, channel])) / 0.6745)
     return replace(problem.noise, scale=problem.noise.scale * scale)
 
 

@@ -1,4 +1,4 @@
-"""A calibrated record against the plant's hidden truth: what only a benchmark and a test may look at."""
+"""A calibrated record against the plant's hidden truth, parameter by parameter: what only a benchmark and a test may look at."""
 
 from __future__ import annotations
 
