@@ -8,7 +8,7 @@ N H^2 operations. The oscillator's phase is free in every setting.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from scipy.linalg.blas import ssyrk
 from scipy.sparse import csr_array
 
 from hilonn.calibration.drives import nominal_ohm, random_settings
+from hilonn.calibration.gauges import mirrored
 from hilonn.calibration.light import light_of, matrices, rails, read_odd
 from hilonn.calibration.raw import Raw
 from hilonn.calibration.rig import Rig, Setup
@@ -31,6 +32,8 @@ from hilonn.typing import BoolArray, ComplexArray, FloatArray, IntArray
 BLOCK = 16
 """Settings read, kept and walked together."""
 HALVINGS = 6
+MIRRORED = 8
+"""Rounds from the other of two equal starts."""
 
 
 class CrosstalkParameters(Parameters):
@@ -468,6 +471,12 @@ class Crosstalk(Routine):
         found = matrices(light, np.concatenate([b["odd"] for b in blocks]).astype(float))
         problem, state = problem_of(setup, known, parameters, layout, drive, found)
         fitted, told, noise, rounds = regress(problem, state, parameters.rounds)
+        for mzi in np.flatnonzero((state.scale[layout.theta] == 0) & (layout.phi >= 0)):
+            # What neighbours warm tells a dead heater's theta from -theta, once crosstalk is known.
+            other = replace(fitted, offset=mirrored(layout, fitted.offset, int(mzi)))
+            tried = regress(problem, other, MIRRORED)
+            if tried[2] < noise:
+                fitted, told, noise, rounds = tried
         return described(setup, known, problem, fitted, told, noise, rounds)
 
     def accept(self, setup: Setup, known: Records, parameters: Any, fit: Fit) -> list[Failure]:

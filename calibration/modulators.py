@@ -21,9 +21,13 @@ from hilonn.calibration.light import oscillator_drives, rails
 from hilonn.calibration.raw import Raw
 from hilonn.calibration.rig import Rig, Setup
 from hilonn.calibration.routine import Effort, Failure, Fit, Parameters, Progress, Routine
-from hilonn.errors import CalibrationError
+from hilonn.errors import CalibrationError, SaturationError
 from hilonn.records import Quantity, Records
 from hilonn.typing import ComplexArray, FloatArray
+
+
+DIMMER = 5
+"""How often the laser's power may be lowered where the detectors do not hold the light."""
 
 
 class ModulatorParameters(Parameters):
@@ -55,14 +59,41 @@ class Modulators(Routine):
         volts = _pattern(setup, known, parameters.points)
         oscillator = oscillator_drives(setup, known)
         rig.let_oscillator(True)
-        for s in range(parameters.settings):
-            if not raw.has(f"setting-{s}"):
-                drive, parts = background(setup, s), []
+        full = [laser.power() for laser in rig.lasers]
+        try:
+            for s in range(parameters.settings):
+                if not raw.has(f"setting-{s}"):
+                    drive = background(setup, s)
+                    signal = self._read(rig, known, parameters, drive, oscillator, volts)
+                    raw.save(f"setting-{s}", volts=volts, signal=signal)
+                progress("modulators", s + 1, parameters.settings)
+        finally:
+            for laser, power in zip(rig.lasers, full, strict=True):
+                laser.set_power(power)
+
+    def _read(
+        self,
+        rig: Rig,
+        known: Records,
+        parameters: Any,
+        drive: FloatArray,
+        oscillator: tuple[float, float],
+        volts: FloatArray,
+    ) -> FloatArray:
+        """Both quadratures (2, samples, 2 ports); with less light where the detectors do not hold a whole sweep."""
+        for attempt in range(DIMMER + 1):
+            parts = []
+            try:
                 for volt in oscillator:
                     rig.program(np.append(drive, volt))
                     parts.append(rig.ranged(volts, parameters.averages, rails(known))[0])
-                raw.save(f"setting-{s}", volts=volts, signal=np.array(parts, np.float32))
-            progress("modulators", s + 1, parameters.settings)
+                return np.array(parts, np.float32)
+            except SaturationError:
+                if attempt == DIMMER or not rig.lasers:
+                    raise
+                for laser in rig.lasers:
+                    laser.set_power(0.7 * laser.power())
+        raise AssertionError("unreachable")
 
     def fit(self, setup: Setup, known: Records, parameters: Any, raw: Raw) -> Fit:
         ports, points = setup.ports, parameters.points

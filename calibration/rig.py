@@ -135,6 +135,8 @@ class Rig:
     """Brings light back where it went off on purpose."""
     tally: Tally = field(default_factory=Tally)
     stop: Stop | None = None
+    dimming: float = 1.0
+    """Of the inputs' amplitude, where the detectors do not hold more."""
     _settled: float = -np.inf
     _written: FloatArray | None = None
     _shutter: int | None = None
