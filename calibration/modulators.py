@@ -26,6 +26,8 @@ from hilonn.records import Quantity, Records
 from hilonn.typing import ComplexArray, FloatArray
 
 
+RESTS = 4
+"""Sweeps' worth of samples with all modulators at rest."""
 DIMMER = 5
 """How often the laser's power may be lowered where the detectors do not hold the light."""
 
@@ -48,7 +50,7 @@ class Modulators(Routine):
         return setup.oscillator
 
     def effort(self, setup: Setup, parameters: Any) -> Effort:
-        samples = (setup.ports * parameters.points + parameters.points) * parameters.averages
+        samples = (setup.ports + RESTS) * parameters.points * parameters.averages
         passes = 2 * parameters.settings
         return Effort(passes, passes * samples)
 
@@ -118,7 +120,7 @@ class Modulators(Routine):
             v[j] = volts[own, j]
             at_rest = float(volts[-1, j])
             found[:, j], doubt[:, j], line[j] = _fit_one(
-                v[j], at_rest, field[own] - rest, noise, setup.nominal.v_pi
+                v[j], at_rest, field[own] - rest, noise, setup.nominal.v_pi, RESTS * points
             )
         return Fit(
             modulators={
@@ -167,7 +169,7 @@ def _pattern(setup: Setup, known: Records, points: int) -> FloatArray:
     """Volts (samples, ports): each modulator's sweep in turn, then all at rest."""
     rest = known.modulators.value("bias")
     rest = np.minimum(np.maximum(rest, setup.modulator_low), setup.modulator_high)
-    volts = np.tile(rest, ((setup.ports + 1) * points, 1))
+    volts = np.tile(rest, ((setup.ports + RESTS) * points, 1))
     for j in range(setup.ports):
         sweep = np.linspace(setup.modulator_low[j], setup.modulator_high[j], points)
         volts[j * points : (j + 1) * points, j] = sweep
@@ -175,10 +177,10 @@ def _pattern(setup: Setup, known: Records, points: int) -> FloatArray:
 
 
 def _fit_one(
-    v: FloatArray, rest: float, field: ComplexArray, noise: float, v_pi: float
+    v: FloatArray, rest: float, field: ComplexArray, noise: float, v_pi: float, rests: int
 ) -> tuple[FloatArray, FloatArray, ComplexArray]:
-    """Of one sweep, ``field`` (points, outputs) beyond what all at rest give: V_pi, bias, leak, size, residual; the
-    first three's uncertainties; the field (points,) along its own direction."""
+    """Of one sweep, ``field`` (points, outputs) beyond the mean of ``rests`` samples with all at rest: V_pi, bias, leak,
+    size, residual; the first three's uncertainties; the field (points,) along its own direction."""
     _, _, direction = np.linalg.svd(field, full_matrices=False)
     line = field @ direction[0].conj()
 
@@ -188,11 +190,12 @@ def _fit_one(
         )
 
     def missing(p: FloatArray) -> FloatArray:
-        k, c, m, re, im = p
+        k, c, m, re, im, off, aside = p
         angle, still = k * v - c, k * rest - c
         shape = np.sin(angle) - np.sin(still) + 1j * np.tanh(m) * (np.cos(angle) - np.cos(still))
-        left = (re + 1j * im) * shape - line
-        return np.concatenate((left.real, left.imag))
+        left = (re + 1j * im) * shape + (off + 1j * aside) - line
+        rested = np.sqrt(rests) * np.array([off, aside])  # the mean at rest is noisy too
+        return np.concatenate((left.real, left.imag, rested))
 
     trials = np.pi / (2 * v_pi) * np.linspace(0.5, 2.0, 151)
     errors = []
@@ -207,10 +210,10 @@ def _fit_one(
     turn = np.arctan(-cosine / sine)  # c - i m
     c, m = float(turn.real), float(-turn.imag)
     size = sine / (np.cos(c) + 1j * np.tanh(m) * np.sin(c))
-    start = np.array([k, c, np.clip(m, -1.0, 1.0), size.real, size.imag])
-    scale = np.array([k, 1.0, 1.0, abs(size), abs(size)])
+    start = np.array([k, c, np.clip(m, -1.0, 1.0), size.real, size.imag, 0.0, 0.0])
+    scale = np.array([k, 1.0, 1.0, abs(size), abs(size), abs(size), abs(size)])
     found = least_squares(missing, start, x_scale=scale)
-    k, c, m, re, im = found.x
+    k, c, m, re, im = found.x[:5]
     spread = max(float(np.sqrt((found.fun**2).sum() / (2 * len(v) - 5))), noise)
     slopes = np.asarray(found.jac)
     covariance = np.linalg.pinv(slopes.T @ slopes) * spread**2
