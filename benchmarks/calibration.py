@@ -40,7 +40,7 @@ def one(bench: str, chip: int, folder: Path, routines: tuple[str, ...]) -> dict[
     """Calibrate one chip, and compare with its plant."""
     result = session.calibrate(bench, folder, seed=1000 + chip, chip_seed=chip, routines=routines)
     records = load_records(folder / "record.json")
-    with Bench.open(bench, chip_seed=chip, record="nominal") as opened:
+    with Bench.open(bench, seed=1000 + chip, chip_seed=chip, record="nominal") as opened:
         plant = opened.connections["plant"].plant  # type: ignore[attr-defined]
         found = errors(records, plant)
     row = {

@@ -28,9 +28,11 @@ DIM = 0.1
 
 
 class DetectorParameters(Parameters):
-    """``samples`` of each reading; ``levels``: the laser's powers, of its set power, largest first."""
+    """``samples`` of each reading; ``levels``: the laser's powers, of its set power, largest first; ``rounds`` over the
+    oscillator's phases that gains are read in: what wanders meanwhile is in their scatter."""
 
     samples: int = Field(default=2048, ge=64)
+    rounds: int = Field(default=8, ge=2)
     levels: tuple[float, ...] = (1.0, 0.7, 0.4, 0.2)
 
 
@@ -43,8 +45,10 @@ class Detectors(Routine):
         return setup.architecture != "crossbar" and setup.oscillator
 
     def effort(self, setup: Setup, parameters: Any) -> Effort:
-        passes = len(PHASES) * (len(parameters.levels) + 1) + 1
-        return Effort(passes, passes * parameters.samples)
+        long = len(PHASES) * len(parameters.levels) + 1
+        short = len(PHASES) * parameters.rounds
+        samples = long * parameters.samples + len(PHASES) * parameters.samples
+        return Effort(long + short, samples)
 
     def acquire(
         self, rig: Rig, known: Records, parameters: Any, raw: Raw, progress: Progress
@@ -66,17 +70,12 @@ class Detectors(Routine):
                     continue
                 for laser, power in zip(rig.lasers, full, strict=True):
                     laser.set_power(level * power)
-                # Noise is stated for the largest range; gains are read at the smallest that holds the light.
+                rig.set_range(top)  # noise is stated for the largest range
                 means, variances, low = [], [], []
                 for volt in volts:
                     rig.program(np.append(drive, volt))
-                    rig.set_range(top)
                     signal, saturated = rig.read(dark)
-                    stuck = saturated.any(axis=0)
                     variances.append(signal.var(axis=0, ddof=1))
-                    if i == 0:
-                        rig.set_range(_holding(setup, signal[:, ~stuck]))
-                        signal, saturated = rig.read(dark)
                     means.append(signal.mean(axis=0))
                     low.append(saturated.any(axis=0))
                 raw.save(
@@ -86,6 +85,16 @@ class Detectors(Routine):
                     variance=np.array(variances),
                     saturated=np.array(low),
                 )
+                if i == 0:
+                    stuck = np.array(low).any(axis=0)
+                    rig.set_range(_holding(setup, np.array(means)[:, ~stuck]))
+                    short = dark[: max(samples // parameters.rounds, 8)]
+                    gains = np.empty((parameters.rounds, len(volts), 2 * setup.ports))
+                    for turn in range(parameters.rounds):
+                        for k, volt in enumerate(volts):
+                            rig.program(np.append(drive, volt))
+                            gains[turn, k] = rig.read(short)[0].mean(axis=0)
+                    raw.save("gains", mean=gains)
                 progress("light levels", i + 2, total)
         finally:
             for laser, power in zip(rig.lasers, full, strict=True):
@@ -96,14 +105,19 @@ class Detectors(Routine):
         dark_block = raw.load("dark")
         dark, samples = dark_block["signal"], int(dark_block["samples"])
         noise = np.sqrt(blocks[0]["variance"].mean(axis=0))
-        first = blocks[0]["mean"].mean(axis=0) - dark
+        rounds = raw.load("gains")["mean"].mean(axis=1) - dark
+        first = rounds.mean(axis=0)
         plus, minus = np.split(first, 2)
         nominal = setup.nominal.responsivity
         mean = np.maximum((plus + minus) / 2, 1e-300)
         light = mean / nominal
         gain = np.concatenate((plus, minus)) / np.tile(light, 2)
-        small = float(setup.ranges[_holding(setup, blocks[0]["mean"])] / setup.ranges[-1])
-        doubt = noise * small / np.sqrt(len(PHASES) * samples) / np.tile(light, 2) / np.sqrt(2.0)
+        # What the rounds scatter by, pooled over the detectors: noise, and what the oscillator's phase did meanwhile.
+        share = (rounds[:, : setup.ports] - rounds[:, setup.ports :]) / (2 * mean)
+        usable = np.minimum(plus, minus) > DIM * np.median(mean)
+        scatter = share[:, usable].std(axis=0, ddof=1) if usable.any() else np.ones(1)
+        told = float(np.sqrt((scatter**2).mean()) / np.sqrt(len(rounds)))
+        doubt = np.full(2 * setup.ports, told * nominal)
         levels = np.array([float(b["level"]) for b in blocks])
         signals = np.stack([b["mean"].mean(axis=0) - dark for b in blocks])
         bend = _nonlinearity(levels, signals)

@@ -102,7 +102,7 @@ def _turned(found: ComplexArray, model: ComplexArray) -> ComplexArray:
     return turned
 
 
-def matrix_error(chip: MatrixChip, count: int = 20, averages: int = 16, seed: int = 2) -> float:
+def matrix_error(chip: MatrixChip, count: int = 20, averages: int = 256, seed: int = 2) -> float:
     """Mean relative error (Frobenius) of ``count`` random real matrices as measured, against those wanted.
 
     Inputs are one-hot and their negatives; what noise adds to a mean of ``averages`` is in it.

@@ -6,12 +6,14 @@ light that leaks through a modulator's null, and |E|^2 on detectors that are not
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import hadamard
 
 from hilonn.calibration.rig import Rig, Setup
+from hilonn.errors import SaturationError
 from hilonn.records import Records
 from hilonn.transfer import drive_of_amplitude, power_of_phase, voltage_of_power
 from hilonn.typing import BoolArray, ComplexArray, FloatArray
@@ -28,11 +30,11 @@ def sign_patterns(ports: int) -> FloatArray:
 @dataclass(frozen=True, eq=False)
 class Light:
     """How matrices are read (one detector of a pair does: it sees half as much): ``signs`` (patterns, ports), at ``amplitude`` of the full drive; ``volts``
-    (2 patterns, ports), patterns and then their negatives; what detectors and oscillator are known to be."""
+    (2 patterns, ports) at a share of that, patterns and then their negatives; what detectors and oscillator are known to be."""
 
     signs: FloatArray
     amplitude: float
-    volts: FloatArray
+    volts: Callable[[float], FloatArray]
     oscillator: tuple[float, float]
     plus: FloatArray
     minus: FloatArray
@@ -46,12 +48,15 @@ def light_of(setup: Setup, known: Records, amplitude: float) -> Light:
     """``Light`` by what ``known`` holds of modulators, detectors and the oscillator's heater."""
     signs = sign_patterns(setup.ports)
     bias = known.modulators.value("bias")
-    up = drive_of_amplitude(amplitude * signs, known.modulators.value("v_pi"), bias)
-    down = drive_of_amplitude(-amplitude * signs, known.modulators.value("v_pi"), bias)
-    volts = np.concatenate((up, down))
-    usable = known.modulators.accepted("v_pi")
-    volts = np.where(usable, volts, bias)
-    volts = np.minimum(np.maximum(volts, setup.modulator_low), setup.modulator_high)
+    v_pi, usable = known.modulators.value("v_pi"), known.modulators.accepted("v_pi")
+    both = amplitude * np.concatenate((signs, -signs))
+
+    def volts(share: float) -> FloatArray:
+        asked = np.where(usable, drive_of_amplitude(share * both, v_pi, bias), bias)
+        return np.asarray(
+            np.minimum(np.maximum(asked, setup.modulator_low), setup.modulator_high)
+        )
+
     gain = known.photodetectors.value("gain")
     alive = known.photodetectors.accepted("gain")
     watts = np.where(alive, 1.0 / gain, 0.0)
@@ -80,6 +85,24 @@ def rails(known: Records) -> BoolArray:
     return np.asarray(~known.photodetectors.accepted("gain"))
 
 
+def read_half(rig: Rig, light: Light, averages: int, ignore: BoolArray) -> FloatArray:
+    """Half differences (patterns, 2 ports) of currents at what is programmed. Where the detectors' largest range does
+    not hold them, inputs are dimmed, from then on, and readings scaled up by as much."""
+    while True:
+        try:
+            signal, _ = rig.ranged(light.volts(rig.dimming), averages, ignore)
+            break
+        except SaturationError:
+            if rig.dimming < FAINTEST:
+                raise
+            rig.dimming *= DIM
+    half = (signal[: light.patterns] - signal[light.patterns :]) / 2
+    return np.asarray(half / rig.dimming)
+
+
+DIM, FAINTEST = 0.75, 0.1
+
+
 def read_odd(
     rig: Rig, light: Light, drive: FloatArray, averages: int, ignore: BoolArray
 ) -> FloatArray:
@@ -89,8 +112,7 @@ def read_odd(
     rig.let_oscillator(True)
     for i, oscillator in enumerate(light.oscillator):
         rig.program(np.append(drive, oscillator))
-        signal, _ = rig.ranged(light.volts, averages, ignore)
-        odd[i] = (signal[: light.patterns] - signal[light.patterns :]) / 2
+        odd[i] = read_half(rig, light, averages, ignore)
     return odd
 
 

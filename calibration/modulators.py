@@ -21,9 +21,15 @@ from hilonn.calibration.light import oscillator_drives, rails
 from hilonn.calibration.raw import Raw
 from hilonn.calibration.rig import Rig, Setup
 from hilonn.calibration.routine import Effort, Failure, Fit, Parameters, Progress, Routine
-from hilonn.errors import CalibrationError
+from hilonn.errors import CalibrationError, SaturationError
 from hilonn.records import Quantity, Records
 from hilonn.typing import ComplexArray, FloatArray
+
+
+RESTS = 4
+"""Sweeps' worth of samples with all modulators at rest."""
+DIMMER = 5
+"""How often the laser's power may be lowered where the detectors do not hold the light."""
 
 
 class ModulatorParameters(Parameters):
@@ -44,7 +50,7 @@ class Modulators(Routine):
         return setup.oscillator
 
     def effort(self, setup: Setup, parameters: Any) -> Effort:
-        samples = (setup.ports * parameters.points + parameters.points) * parameters.averages
+        samples = (setup.ports + RESTS) * parameters.points * parameters.averages
         passes = 2 * parameters.settings
         return Effort(passes, passes * samples)
 
@@ -55,14 +61,41 @@ class Modulators(Routine):
         volts = _pattern(setup, known, parameters.points)
         oscillator = oscillator_drives(setup, known)
         rig.let_oscillator(True)
-        for s in range(parameters.settings):
-            if not raw.has(f"setting-{s}"):
-                drive, parts = background(setup, s), []
+        full = [laser.power() for laser in rig.lasers]
+        try:
+            for s in range(parameters.settings):
+                if not raw.has(f"setting-{s}"):
+                    drive = background(setup, s)
+                    signal = self._read(rig, known, parameters, drive, oscillator, volts)
+                    raw.save(f"setting-{s}", volts=volts, signal=signal)
+                progress("modulators", s + 1, parameters.settings)
+        finally:
+            for laser, power in zip(rig.lasers, full, strict=True):
+                laser.set_power(power)
+
+    def _read(
+        self,
+        rig: Rig,
+        known: Records,
+        parameters: Any,
+        drive: FloatArray,
+        oscillator: tuple[float, float],
+        volts: FloatArray,
+    ) -> FloatArray:
+        """Both quadratures (2, samples, 2 ports); with less light where the detectors do not hold a whole sweep."""
+        for attempt in range(DIMMER + 1):
+            parts = []
+            try:
                 for volt in oscillator:
                     rig.program(np.append(drive, volt))
                     parts.append(rig.ranged(volts, parameters.averages, rails(known))[0])
-                raw.save(f"setting-{s}", volts=volts, signal=np.array(parts, np.float32))
-            progress("modulators", s + 1, parameters.settings)
+                return np.array(parts, np.float32)
+            except SaturationError:
+                if attempt == DIMMER or not rig.lasers:
+                    raise
+                for laser in rig.lasers:
+                    laser.set_power(0.7 * laser.power())
+        raise AssertionError("unreachable")
 
     def fit(self, setup: Setup, known: Records, parameters: Any, raw: Raw) -> Fit:
         ports, points = setup.ports, parameters.points
@@ -87,7 +120,7 @@ class Modulators(Routine):
             v[j] = volts[own, j]
             at_rest = float(volts[-1, j])
             found[:, j], doubt[:, j], line[j] = _fit_one(
-                v[j], at_rest, field[own] - rest, noise, setup.nominal.v_pi
+                v[j], at_rest, field[own] - rest, noise, setup.nominal.v_pi, RESTS * points
             )
         return Fit(
             modulators={
@@ -136,7 +169,7 @@ def _pattern(setup: Setup, known: Records, points: int) -> FloatArray:
     """Volts (samples, ports): each modulator's sweep in turn, then all at rest."""
     rest = known.modulators.value("bias")
     rest = np.minimum(np.maximum(rest, setup.modulator_low), setup.modulator_high)
-    volts = np.tile(rest, ((setup.ports + 1) * points, 1))
+    volts = np.tile(rest, ((setup.ports + RESTS) * points, 1))
     for j in range(setup.ports):
         sweep = np.linspace(setup.modulator_low[j], setup.modulator_high[j], points)
         volts[j * points : (j + 1) * points, j] = sweep
@@ -144,10 +177,10 @@ def _pattern(setup: Setup, known: Records, points: int) -> FloatArray:
 
 
 def _fit_one(
-    v: FloatArray, rest: float, field: ComplexArray, noise: float, v_pi: float
+    v: FloatArray, rest: float, field: ComplexArray, noise: float, v_pi: float, rests: int
 ) -> tuple[FloatArray, FloatArray, ComplexArray]:
-    """Of one sweep, ``field`` (points, outputs) beyond what all at rest give: V_pi, bias, leak, size, residual; the
-    first three's uncertainties; the field (points,) along its own direction."""
+    """Of one sweep, ``field`` (points, outputs) beyond the mean of ``rests`` samples with all at rest: V_pi, bias, leak,
+    size, residual; the first three's uncertainties; the field (points,) along its own direction."""
     _, _, direction = np.linalg.svd(field, full_matrices=False)
     line = field @ direction[0].conj()
 
@@ -157,11 +190,12 @@ def _fit_one(
         )
 
     def missing(p: FloatArray) -> FloatArray:
-        k, c, m, re, im = p
+        k, c, m, re, im, off, aside = p
         angle, still = k * v - c, k * rest - c
         shape = np.sin(angle) - np.sin(still) + 1j * np.tanh(m) * (np.cos(angle) - np.cos(still))
-        left = (re + 1j * im) * shape - line
-        return np.concatenate((left.real, left.imag))
+        left = (re + 1j * im) * shape + (off + 1j * aside) - line
+        rested = np.sqrt(rests) * np.array([off, aside])  # the mean at rest is noisy too
+        return np.concatenate((left.real, left.imag, rested))
 
     trials = np.pi / (2 * v_pi) * np.linspace(0.5, 2.0, 151)
     errors = []
@@ -176,10 +210,10 @@ def _fit_one(
     turn = np.arctan(-cosine / sine)  # c - i m
     c, m = float(turn.real), float(-turn.imag)
     size = sine / (np.cos(c) + 1j * np.tanh(m) * np.sin(c))
-    start = np.array([k, c, np.clip(m, -1.0, 1.0), size.real, size.imag])
-    scale = np.array([k, 1.0, 1.0, abs(size), abs(size)])
+    start = np.array([k, c, np.clip(m, -1.0, 1.0), size.real, size.imag, 0.0, 0.0])
+    scale = np.array([k, 1.0, 1.0, abs(size), abs(size), abs(size), abs(size)])
     found = least_squares(missing, start, x_scale=scale)
-    k, c, m, re, im = found.x
+    k, c, m, re, im = found.x[:5]
     spread = max(float(np.sqrt((found.fun**2).sum() / (2 * len(v) - 5))), noise)
     slopes = np.asarray(found.jac)
     covariance = np.linalg.pinv(slopes.T @ slopes) * spread**2

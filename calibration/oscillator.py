@@ -9,7 +9,7 @@ from pydantic import Field
 
 from hilonn.calibration.columns import own_phase
 from hilonn.calibration.drives import background, nominal_ohm, on_grid, top_of
-from hilonn.calibration.light import light_of
+from hilonn.calibration.light import light_of, rails, read_half
 from hilonn.calibration.raw import Raw
 from hilonn.calibration.rig import Rig, Setup
 from hilonn.calibration.routine import Effort, Failure, Fit, Parameters, Progress, Routine, whole
@@ -58,8 +58,7 @@ class Oscillator(Routine):
         rig.let_oscillator(True)
         for k, volt in enumerate(volts):
             rig.program(np.append(drive, volt))
-            signal, _ = rig.ranged(light.volts, parameters.averages)
-            odd[k] = (signal[: light.patterns] - signal[light.patterns :]) / 2
+            odd[k] = read_half(rig, light, parameters.averages, rails(known))
             progress("oscillator", k + 1, parameters.points)
         raw.save("sweep", volts=volts, odd=odd)
 

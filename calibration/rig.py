@@ -32,6 +32,8 @@ VERBS: dict[type[Device], tuple[str, ...]] = {
     Switch: ("select", "position", "locked", "positions"),
 }
 """What a proxy lets through, by interface; ``name`` and ``identity`` besides."""
+SETTLED = 2.0
+"""Times to settle that are waited for: after one, 0.7 % of a step is left, which is more than noise."""
 MARGIN = 1.25
 """Of a range over the largest reading expected."""
 
@@ -135,6 +137,8 @@ class Rig:
     """Brings light back where it went off on purpose."""
     tally: Tally = field(default_factory=Tally)
     stop: Stop | None = None
+    dimming: float = 1.0
+    """Of the inputs' amplitude, where the detectors do not hold more."""
     _settled: float = -np.inf
     _written: FloatArray | None = None
     _shutter: int | None = None
@@ -153,7 +157,7 @@ class Rig:
         whole[self.heater_channels] = drive
         self.heaters.write(whole)
         self._written = drive.copy()
-        self._settled = self.clock.now() + self.setup.settling_time
+        self._settled = self.clock.now() + SETTLED * self.setup.settling_time
 
     def let_oscillator(self, through: bool) -> None:
         """Open or close the oscillator's shutter, where there is one."""

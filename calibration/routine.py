@@ -35,7 +35,7 @@ class Effort:
 
     def seconds(self, setup: Setup) -> float:
         """On the bench's clock, what the boxes' wires take not counted."""
-        return self.passes * setup.settling_time + self.samples * setup.sample_period
+        return 2 * self.passes * setup.settling_time + self.samples * setup.sample_period
 
 
 @dataclass(frozen=True, slots=True)

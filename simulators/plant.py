@@ -93,6 +93,7 @@ class Plant:
         self._warm = 0.0
         self.restored: list[Callable[[], None]] = []
         self._journal: Journal | None = None
+        self._stuck: dict[int, float] = {}
 
     @property
     def serial(self) -> str:
@@ -132,7 +133,14 @@ class Plant:
 
     def load(self, drive: FloatArray | None) -> None:
         """The modulators' voltages (samples, ports) for the next play; None forgets them."""
-        self.pattern = None if drive is None else self.modulation.quantised(drive)
+        self.pattern = None if drive is None else self._held(self.modulation.quantised(drive))
+
+    def _held(self, drive: FloatArray) -> FloatArray:
+        """``drive`` (samples, ports) with the volts of modulators that are stuck."""
+        if self._stuck:
+            drive = drive.copy()
+            drive[:, list(self._stuck)] = list(self._stuck.values())
+        return drive
 
     def set_range(self, index: int) -> None:
         """The detectors' range from the next reading on."""
@@ -200,6 +208,10 @@ class Plant:
             self.heaters.stick(channel, fault.value, now)
         elif fault.kind == "dead_heater":
             self.heaters.kill(channel, now)
+        elif fault.kind == "stuck_modulator":
+            self._stuck[channel] = fault.value or 0.0
+            self._rest = self._held(self._rest)
+            self.pattern = None if self.pattern is None else self._held(self.pattern)
         elif fault.kind == "dead_detector":
             self.detection.kill(channel)
         elif fault.kind == "saturated_detector":
@@ -326,6 +338,7 @@ class Plant:
             "drift": self.drift.snapshot(),
             "temperature": self.temperature.snapshot(),
             "struck": self._struck,
+            "stuck_modulators": {str(k): v for k, v in self._stuck.items()},
             "emission": self.emission,
             "laser_power": self.laser_power,
             "switch": self.switch,
@@ -354,6 +367,8 @@ class Plant:
         self.drift.restore(saved["drift"])
         self.temperature.restore(saved["temperature"])
         self._struck = int(saved["struck"])
+        self._stuck = {int(k): float(v) for k, v in saved["stuck_modulators"].items()}
+        self._rest = self._held(self.modulation.quantised(np.zeros((1, self.truth.ports))))
         left = self.faults[self._struck :]
         self._next_fault = left[0].at if left else math.inf
         self.emission = bool(saved["emission"])

@@ -41,15 +41,14 @@ class Errors:
 
 
 def errors(records: Records, plant: Plant) -> Errors:
-    """What ``records`` have wrong about ``plant``, as it was at its start."""
+    """What ``records`` have wrong about ``plant``, as it was at its start: opened with the seeds of the calibration."""
     truth = plant.truth
     layout = layout_of(truth.architecture, truth.ports)
     chip, h = records.chip, layout.heaters
     told = chip.uncertainty("heater_phase_offset")[:h]
     usable = chip.accepted("heater_phase_offset")[:h] & ~truth.dead[:h] & (told < 0.3)
-    offset = canonical(
-        layout, truth.phase_offset[:h], np.angle(truth.input_facet), np.angle(truth.output_facet)
-    )
+    into = np.angle(truth.input_facet) + plant.drift.inputs  # fibres do not start at zero
+    offset = canonical(layout, truth.phase_offset[:h], into, np.angle(truth.output_facet))
     volts = _volts(plant, layout)
     real = _phases(offset, _true_own(plant, volts), plant.crosstalk_kernel, layout)
     believed = _phases(

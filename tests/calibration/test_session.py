@@ -40,7 +40,7 @@ def test_an_unknown_chip_becomes_a_record(calibrated: tuple[Path, Path, dict[str
     assert result["failed_channels"] == []
     assert result["twin_error"] < 1.5 * result["noise_floor"]
     assert result["matrix_error"] < 0.06
-    with Bench.open(bench, record="nominal") as opened:
+    with Bench.open(bench, seed=1, record="nominal") as opened:
         found = errors(load_records(out / "record.json"), _plant(opened))
     assert found.phase < 0.01
     assert found.crosstalk < 0.1
