@@ -37,6 +37,7 @@ GROUPS = (
     "hilonn.chips",
     "hilonn.rules",
     "hilonn.benches",
+    "hilonn.bench_schemes",
     "hilonn.emulators",
     "hilonn.calibrations",
     "hilonn.calibrators",

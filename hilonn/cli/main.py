@@ -116,6 +116,17 @@ def estimate(
 
 
 @app.command()
+def twin(
+    folder: Annotated[Path, typer.Argument(help="The folder of a calibration.")],
+    json: JsonOption = False,
+) -> None:
+    """Say how well a calibrated chip's twin predicts settings that were not fitted."""
+    from hilonn.cli.twin import twin_command
+
+    _guarded(partial(twin_command, folder, json=json))
+
+
+@app.command()
 def compare(
     experiment: Annotated[str, typer.Argument(help="A built-in experiment or a TOML file.")],
     rules: Annotated[str, typer.Option(help="Names, variants or TOML files, by commas.")],
