@@ -18,6 +18,8 @@ from hilonn.calibration.shots import Draw, Shots, acquire, draw, joined
 from hilonn.errors import CalibrationError
 from hilonn.records import Records
 
+PER_HEATER = 5
+"""Parameters, about: three of a heater, and those of the couplers."""
 PART = 64
 """Settings a block."""
 MISFIT = 3.0
@@ -47,8 +49,9 @@ class GlobalFit(Routine):
     parameters: ClassVar[type[Parameters]] = GlobalParameters
 
     def applies(self, setup: Setup) -> bool:
-        """Meshes whose fields are read against an oscillator."""
-        return setup.oscillator and setup.architecture in ("svd_mesh", "unitary_mesh")
+        """Meshes whose fields are read against an oscillator, small enough for their normal equations."""
+        mesh = setup.oscillator and setup.architecture in ("svd_mesh", "unitary_mesh")
+        return mesh and PER_HEATER * setup.heaters < global_fit.SMALL
 
     def effort(self, setup: Setup, parameters: Any) -> Effort:
         count = settings(setup, parameters)

@@ -42,6 +42,10 @@ def train(
     chip_seed: ChipSeedOption = 0,
     data: Annotated[Path | None, typer.Option(help="The folder that holds the data.")] = None,
     log_passes: Annotated[bool, typer.Option(help="Keep every pass in the run's folder.")] = False,
+    begin_with: Annotated[
+        Path | None,
+        typer.Option("--from", help="A run whose weights this one begins with, a twin's say."),
+    ] = None,
     json: JsonOption = False,
     imports: ImportOption = None,
 ) -> None:
@@ -60,6 +64,7 @@ def train(
             log_passes=log_passes,
             json=json,
             imports=tuple(imports or ()),
+            begin_with=begin_with,
         )
     )
 
