@@ -28,6 +28,7 @@ from hilonn.bench_file import (
     read_source,
 )
 from hilonn.chips import MatrixChip
+from hilonn.chips.nominal import nominal_records
 from hilonn.clock import Clock, WallClock
 from hilonn.devices import (
     Actuators,
@@ -83,6 +84,8 @@ class Bench:
         self.devices: dict[str, Device] = {}
         self.chips: dict[str, MatrixChip] = {}
         self.identities: dict[str, Identity] = {}
+        self.wirings: dict[str, dict[str, Wire]] = {}
+        self._record: str | None = None
         self._lit = False
         self._open = False
         self._lock: FileLock | None = None
@@ -96,11 +99,13 @@ class Bench:
         seed: int | None = None,
         chip_seed: int | None = None,
         imports: Sequence[str] = (),
+        record: str | None = None,
     ) -> Self:
         """Open the bench of a file or a built-in name.
 
         Connects everything (in parallel where a device can block), checks identities, wires the
-        chips. Changes no output. ``seed`` and ``chip_seed`` reach simulated plants only.
+        chips. Changes no output. ``seed`` and ``chip_seed`` reach simulated plants only. ``record`` stands
+        in for that of every chip of the file: a record's file, or "nominal" for a chip to be calibrated.
 
         Raises ConfigError before anything is touched where the file is wrong or another process
         has the bench; ConnectionLost with every failure in one tree where boxes do not answer.
@@ -109,6 +114,7 @@ class Bench:
             registry.import_module(module)
         found = read_source(source)
         bench = cls(found, parse(found))
+        bench._record = record
         bench._take_lock()
         try:
             bench._build(seed, chip_seed)
@@ -129,6 +135,21 @@ class Bench:
             what = "which chip?" if name is None else f"no chip {name!r}:"
             raise ConfigError(f"{what} bench {self.name} has {', '.join(self.chips) or 'no chips'}")
         return self.chips[name]
+
+    def rewire(self, name: str | None, records: Records) -> MatrixChip:
+        """The chip called ``name``, or the only one, anew with ``records``: what a calibration has found."""
+        chip = self.chip(name)
+        frame, key = self.file.chips[chip.name], f"chips.{chip.name}"
+        with self._at(key):
+            kind = registry.load("hilonn.chips", frame.architecture)
+            own = options(frame, kind.options, self._where, key, {})
+            timing = Timing(self.file.timing.sample_period, trigger=self.file.timing.trigger)
+            new: MatrixChip = kind.build(
+                chip.name, own, self.wirings[chip.name], records, self.clock, timing
+            )
+        new.bench = self
+        self.chips[chip.name] = new
+        return new
 
     def device(self, name: str) -> Device:
         """The device called ``name``."""
@@ -530,6 +551,7 @@ class Bench:
             chip.bench = self
             chip.power_budget = self.file.safety.total_power
             self.chips[name] = chip
+            self.wirings[name] = wiring
 
     def _wire_of(self, key: str, text: str | list[str]) -> Wire:
         device: Device | None = None
@@ -562,6 +584,11 @@ class Bench:
         return Wire(device, joined)
 
     def _records(self, name: str, frame: ChipFrame) -> Records:
+        if self._record is not None and self._record != "nominal":
+            return load_records(Path(self._record))
+        if "nominal" in (self._record, frame.record):
+            ports = int((frame.model_extra or {})["ports"])
+            return nominal_records(name, frame.architecture, ports, frame.nominal)
         if not frame.record.startswith("connection:"):
             folder = Path() if self.path is None else self.path.parent
             return load_records(folder / frame.record)

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hilonn import registry
+from hilonn.chips.nominal import Nominal
 from hilonn.config_errors import describe_validation_error
 from hilonn.errors import ConfigError
 
@@ -56,12 +57,17 @@ class ConnectionFrame(BaseModel):
 
 
 class ChipFrame(BaseModel):
-    """What every ``[chips.NAME]`` has; the rest belongs to its architecture."""
+    """What every ``[chips.NAME]`` has; the rest belongs to its architecture.
+
+    ``record``: a record's file, ``connection:NAME``, or "nominal" for a chip that is yet to be calibrated.
+    ``accept_records``: what is wrong with a record and may be: past its date, of other boxes."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     architecture: str
     record: str
     wiring: dict[str, str | list[str]]
+    nominal: Nominal = Nominal()
+    accept_records: list[Literal["expired", "foreign"]] = []
 
 
 class InterlockSection(_Section):
@@ -131,10 +137,11 @@ class BenchSource:
 
 
 def read_source(source: str | Path) -> BenchSource:
-    """A built-in bench by name, or a TOML file."""
+    """A built-in bench by name, SCHEME:WHAT for a bench that is made (``twin:FOLDER``), or a TOML file."""
     text = str(source)
-    if text.startswith("twin:"):
-        raise ConfigError(f"{text}: twin:FOLDER benches are not in this version of hilonn")
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme in registry.names("hilonn.bench_schemes"):
+        return BenchSource(text, registry.load("hilonn.bench_schemes", scheme)(rest), None)
     if text.startswith("replay:"):
         raise ConfigError(f"{text}: a replayed bench is opened by hilonn.ReplayBench.of(RUN)")
     known = registry.names("hilonn.benches")

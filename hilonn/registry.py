@@ -37,8 +37,10 @@ GROUPS = (
     "hilonn.chips",
     "hilonn.rules",
     "hilonn.benches",
+    "hilonn.bench_schemes",
     "hilonn.emulators",
     "hilonn.calibrations",
+    "hilonn.calibrators",
     "hilonn.monitors",
 )
 

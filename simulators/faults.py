@@ -16,6 +16,7 @@ WHERE = {
     "dead_heater": "heater",
     "dead_detector": "detector",
     "saturated_detector": "detector",
+    "stuck_modulator": "modulator",
     "drift_step": "heater or none",
     "laser_trip": "none",
     "lock_loss": "none",
@@ -24,7 +25,7 @@ WHERE = {
 """Kinds of fault, and what their channel counts."""
 
 _DEFAULT = {"drift_step": 0.3, "temperature_step": 1.0}  # rad, K
-_VALUED = {"drift_step", "temperature_step", "stuck_heater"}
+_VALUED = {"drift_step", "temperature_step", "stuck_heater", "stuck_modulator"}
 _TEXT = re.compile(r"(?P<kind>\w+)(:(?P<channel>\d+))?(=(?P<value>[^@=:]+))?(@(?P<at>[^@=:]+?)s?)?")
 
 
@@ -33,7 +34,7 @@ class Fault:
     """One fault. ``at`` in s on the plant's clock; 0 is from the start.
 
     ``value``: rad of a drift_step (on all heaters without a channel), K of a temperature_step, W
-    that a stuck_heater keeps (None: what it had).
+    that a stuck_heater keeps (None: what it had), V that a stuck_modulator stands at (None: 0).
     """
 
     kind: str
@@ -54,7 +55,7 @@ def parse_faults(entries: Sequence[str | Mapping[str, Any]]) -> tuple[Fault, ...
 def check_channels(faults: Sequence[Fault], heaters: int, detectors: int) -> None:
     """Raise ConfigError for a fault on a channel that the plant does not have."""
     for fault in faults:
-        count = detectors if "detector" in fault.kind else heaters
+        count = {"detector": detectors, "modulator": detectors // 2}.get(WHERE[fault.kind], heaters)
         if fault.channel is not None and fault.channel >= count:
             raise ConfigError(
                 f"fault {fault.kind} is on channel {fault.channel}; channels are 0 to {count - 1}"
@@ -92,7 +93,7 @@ def _checked(entry: str, words: Mapping[str, Any]) -> Fault:
         raise ConfigError(f"fault {entry}: a channel is a whole number from 0")
     if at is None or at < 0:
         raise ConfigError(f"fault {entry}: a time is in seconds from 0")
-    if WHERE[kind] in ("heater", "detector") and channel is None:
+    if WHERE[kind] in ("heater", "detector", "modulator") and channel is None:
         raise ConfigError(f"fault {entry}: {kind} needs a channel, such as '{kind}:3'")
     if WHERE[kind] == "none" and channel is not None:
         raise ConfigError(f"fault {entry}: {kind} has no channel")

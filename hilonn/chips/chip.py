@@ -98,6 +98,7 @@ class Chip(ABC):
     """Anything that turns settings and a batch into readings."""
 
     id: str
+    name: str
     architecture: str
     clock: Clock
     records: Records
@@ -129,6 +130,12 @@ class MatrixChip(Chip):
     @abstractmethod
     def compile(self, matrices: FloatArray, near: Sequence[Settings | None]) -> list[Settings]:
         """Settings for each of ``matrices`` (k, m, n), each nearest to its ``near``. No I/O."""
+
+    def compile_exactly(
+        self, matrices: FloatArray, near: Sequence[Settings | None]
+    ) -> list[Settings]:
+        """``compile`` by all that the record knows, however long it takes."""
+        return self.compile(matrices, near)
 
     def follow(self, matrices: FloatArray, near: Sequence[Settings]) -> list[Settings]:
         """Settings a short way from ``near`` towards ``matrices`` (k, m, n): what a step of learning

@@ -42,6 +42,10 @@ def train(
     chip_seed: ChipSeedOption = 0,
     data: Annotated[Path | None, typer.Option(help="The folder that holds the data.")] = None,
     log_passes: Annotated[bool, typer.Option(help="Keep every pass in the run's folder.")] = False,
+    begin_with: Annotated[
+        Path | None,
+        typer.Option("--from", help="A run whose weights this one begins with, a twin's say."),
+    ] = None,
     json: JsonOption = False,
     imports: ImportOption = None,
 ) -> None:
@@ -60,6 +64,7 @@ def train(
             log_passes=log_passes,
             json=json,
             imports=tuple(imports or ()),
+            begin_with=begin_with,
         )
     )
 
@@ -225,6 +230,62 @@ def discover(
             timeout=timeout,
             ask=ask,
             out=out,
+            json=json,
+            imports=tuple(imports or ()),
+        )
+    )
+
+
+@app.command()
+def twin(
+    folder: Annotated[Path, typer.Argument(help="The folder of a calibration.")],
+    json: JsonOption = False,
+) -> None:
+    """Say how well a calibrated chip's twin predicts settings that were not fitted."""
+    from hilonn.cli.twin import twin_command
+
+    _guarded(partial(twin_command, folder, json=json))
+
+
+@app.command()
+def calibrate(
+    bench: Annotated[str | None, typer.Argument(help="A built-in bench or a TOML file.")] = None,
+    routine: Annotated[
+        list[str] | None, typer.Option(help="Only this routine; may be repeated.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The calibration's folder; one that is there is gone on with."),
+    ] = None,
+    refit: Annotated[
+        Path | None, typer.Option(help="Fit the raw data of this folder again; no bench.")
+    ] = None,
+    diff: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="What two records or folders say differently.")
+    ] = None,
+    parameters: Annotated[
+        Path | None, typer.Option(help="A TOML file with a table a routine.")
+    ] = None,
+    seed: SeedOption = 0,
+    chip_seed: ChipSeedOption = 0,
+    json: JsonOption = False,
+    imports: ImportOption = None,
+) -> None:
+    """Turn an unknown chip into a record one can train on."""
+    from hilonn.cli.calibrate import calibrate_command, diff_command
+
+    if diff is not None:
+        _guarded(partial(diff_command, *diff, json=json))
+    _guarded(
+        partial(
+            calibrate_command,
+            bench,
+            out,
+            routines=tuple(routine or ()),
+            parameters=parameters,
+            refit=refit,
+            seed=seed,
+            chip_seed=chip_seed,
             json=json,
             imports=tuple(imports or ()),
         )

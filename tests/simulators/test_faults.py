@@ -156,3 +156,18 @@ def test_temperature_step_passes() -> None:
     top.plant.clock.sleep(60.0)
     assert controller.stable()
     assert not top.plant.phases().any()
+
+
+def test_stuck_modulator_stands_still() -> None:
+    top = Benchtop(faults=("stuck_modulator:1=1.0@0.5s",))
+    pattern = np.array([[0.5, -0.5, 1.0, 0.0], [0.1, 2.0, 1.0, 0.0]])
+    top.plant.load(pattern)
+    top.plant.clock.sleep(1.0)
+    top.plant.update()
+    assert top.plant.pattern is not None
+    np.testing.assert_array_equal(top.plant.pattern[:, 1], 1.0)
+    saved = top.plant.snapshot()
+    top.plant.restore(saved)
+    top.plant.load(pattern)
+    np.testing.assert_array_equal(top.plant.pattern[:, 1], 1.0)
+    assert abs(top.plant.pattern[0, 2] - 1.0) < 0.01

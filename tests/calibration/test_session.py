@@ -1,0 +1,143 @@
+"""A small unknown chip becomes a record; raw data outlive what happens to the rest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hilonn.bench import Bench
+from hilonn.calibration import session
+from hilonn.calibration.engine import Folder
+from hilonn.errors import CalibrationError, ConfigError, ResumeError
+from hilonn.records import load_records
+from hilonn.simulators.connection import PlantConnection
+from hilonn.simulators.plant import Plant
+from tests.calibration.benches import bench_file
+from tests.calibration.hidden_truth import errors
+
+
+def _plant(bench: Bench) -> Plant:
+    connection = bench.connections["plant"]
+    assert isinstance(connection, PlantConnection)
+    return connection.plant
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
+    """A bench file, a calibration's folder, its result."""
+    folder = tmp_path_factory.mktemp("calibration")
+    bench = bench_file(folder)
+    result = session.calibrate(bench, folder / "out", seed=1)
+    return bench, folder / "out", result
+
+
+def test_an_unknown_chip_becomes_a_record(calibrated: tuple[Path, Path, dict[str, Any]]) -> None:
+    bench, out, result = calibrated
+    assert result["failed_channels"] == []
+    assert result["twin_error"] < 1.5 * result["noise_floor"]
+    assert result["matrix_error"] < 0.06
+    with Bench.open(bench, seed=1, record="nominal") as opened:
+        found = errors(load_records(out / "record.json"), _plant(opened))
+    assert found.phase < 0.01
+    assert found.crosstalk < 0.1
+    assert found.pair_gain < 0.005
+    assert found.v_pi < 0.005
+
+
+def test_the_record_opens_the_bench(calibrated: tuple[Path, Path, dict[str, Any]]) -> None:
+    bench, out, result = calibrated
+    with Bench.open(bench, record=str(out / "record.json")) as opened:
+        assert opened.chip().id == result["chip"]
+        assert opened.check().go
+
+
+def test_refitting_gives_the_same(
+    calibrated: tuple[Path, Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    _, out, result = calibrated
+    again = session.refit(out, tmp_path / "again")
+    assert again["twin_error"] == pytest.approx(result["twin_error"])
+    assert session.diff(out, tmp_path / "again") == []
+
+
+def test_what_two_records_say_differently(calibrated: tuple[Path, Path, dict[str, Any]]) -> None:
+    _, out, _ = calibrated
+    found = session.diff(out / "records" / "0-start.json", out)
+    assert {"heater_phase_offset", "v_pi", "gain"} <= {d.quantity for d in found}
+    assert all(str(d) for d in found)
+
+
+def test_the_report_shows_every_fringe(calibrated: tuple[Path, Path, dict[str, Any]]) -> None:
+    _, out, _ = calibrated
+    page = (out / "report.html").read_text("utf-8")
+    assert page.count('class="fringe"') == 36
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_finished_routines_are_not_measured_again(
+    calibrated: tuple[Path, Path, dict[str, Any]],
+) -> None:
+    bench, out, result = calibrated
+    before = {p: p.stat().st_mtime_ns for p in (out / "raw").rglob("*.npz")}
+    again = session.calibrate(bench, out, seed=1)
+    assert {p: p.stat().st_mtime_ns for p in (out / "raw").rglob("*.npz")} == before
+    assert again["passes"] == result["passes"]
+
+
+def test_another_chips_folder_is_refused(calibrated: tuple[Path, Path, dict[str, Any]]) -> None:
+    bench, out, _ = calibrated
+    with pytest.raises(ResumeError, match="another calibration"):
+        session.calibrate(bench, out, chip_seed=5)
+
+
+def test_wrong_names_are_refused(tmp_path: Path) -> None:
+    bench = bench_file(tmp_path)
+    with pytest.raises(ConfigError, match="no routine 'phasse'"):
+        session.calibrate(bench, tmp_path / "out", routines=["phasse"])
+    with pytest.raises(ConfigError, match="settingz"):
+        session.calibrate(bench, tmp_path / "out", parameters="[crosstalk]\nsettingz = 3")
+    with pytest.raises(CalibrationError, match="no folder of a calibration"):
+        session.refit(tmp_path)
+
+
+def test_interrupted_anywhere_it_goes_on(tmp_path: Path) -> None:
+    """The light is off, and what was read is used: as many passes in all, and the same record."""
+    bench = bench_file(tmp_path)
+    whole = session.calibrate(bench, tmp_path / "whole", seed=3)
+
+    class Stopping(Exception):
+        pass
+
+    for stop in np.random.default_rng(0).integers(1, 300, 4):
+        out = tmp_path / f"out-{stop}"
+        left = [int(stop)]
+
+        def progress(what: str, done: int, count: int, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Stopping
+
+        watcher = session.Watcher(progress=progress)
+        with pytest.raises(Stopping):
+            session.calibrate(bench, out, seed=3, watcher=watcher)
+        kept = set((out / "raw").rglob("*.npz"))
+        result = session.calibrate(bench, out, seed=3)
+        assert kept <= set((out / "raw").rglob("*.npz"))
+        assert result["failed_channels"] == []
+        assert result["twin_error"] < 1.3 * whole["twin_error"]
+        events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+        assert sum(e["event"] == "finished" for e in events) == 1
+
+
+def test_faulty_channels_are_named(tmp_path: Path) -> None:
+    """Dead heaters and a dead detector: the rest is calibrated."""
+    faults = 'faults = ["dead_heater:3", "dead_heater:20", "dead_detector:2"]'
+    bench = bench_file(tmp_path, plant=faults)
+    result = session.calibrate(bench, tmp_path / "out", seed=2)
+    assert sorted(result["failed_channels"]) == ["detector:2", "heater:20", "heater:3"]
+    assert result["twin_error"] < 1.5 * result["noise_floor"]
+    assert Folder(tmp_path / "out").found["failed_channels"]
