@@ -69,10 +69,11 @@ def score(setup: Setup, records: Records, raw: Raw, measured_with: Records) -> S
         drive,
         np.ones((len(drive), setup.ports, setup.ports), complex),
     )
+    inputs = measured_with.modulators.accepted("v_pi")
     away = apart = size = 0.0
     for k in range(len(drive)):
         model = _model(problem, state, k)
-        said = amplitude * light.signs @ model.T
+        said = amplitude * light.signs[:, inputs] @ model[:, inputs].T
         usable = np.abs(first[k]).sum(axis=0) > 0
         said = said[:, usable]
         a, b = first[k][:, usable], second[k][:, usable]

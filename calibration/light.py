@@ -53,9 +53,7 @@ def light_of(setup: Setup, known: Records, amplitude: float) -> Light:
 
     def volts(share: float) -> FloatArray:
         asked = np.where(usable, drive_of_amplitude(share * both, v_pi, bias), bias)
-        return np.asarray(
-            np.minimum(np.maximum(asked, setup.modulator_low), setup.modulator_high)
-        )
+        return np.asarray(np.minimum(np.maximum(asked, setup.modulator_low), setup.modulator_high))
 
     gain = known.photodetectors.value("gain")
     alive = known.photodetectors.accepted("gain")
