@@ -41,7 +41,7 @@ class InputPowers(Routine):
     parameters = InputPowerParameters
 
     def applies(self, setup: Setup) -> bool:
-        return setup.architecture == "crossbar"
+        return setup.architecture == "crossbar" or not setup.oscillator
 
     def effort(self, setup: Setup, parameters: Any) -> Effort:
         samples = (setup.ports + 1) * parameters.points * parameters.averages
@@ -51,14 +51,21 @@ class InputPowers(Routine):
         self, rig: Rig, known: Records, parameters: Any, raw: Raw, progress: Progress
     ) -> None:
         setup, points = rig.setup, parameters.points
+        rig.let_oscillator(False)
         if not raw.has("dark"):
             signal = rig.dark(points * parameters.averages)
-            raw.save("dark", mean=signal.mean(axis=0), variance=signal.var(axis=0, ddof=1), samples=len(signal))
+            raw.save(
+                "dark",
+                mean=signal.mean(axis=0),
+                variance=signal.var(axis=0, ddof=1),
+                samples=len(signal),
+            )
         progress("dark", 1, 2)
         if not raw.has("sweep"):
             rig.program(background(setup))
             rest = np.minimum(
-                np.maximum(known.modulators.value("bias"), setup.modulator_low), setup.modulator_high
+                np.maximum(known.modulators.value("bias"), setup.modulator_low),
+                setup.modulator_high,
             )
             volts = np.tile(rest, ((setup.ports + 1) * points, 1))
             for j in range(setup.ports):
@@ -118,11 +125,15 @@ class InputPowers(Routine):
         if usual <= 0:
             raise CalibrationError("no modulator moves any light: is the laser on?")
         failures = [
-            Failure("modulator", j, f"moves {size[j] / usual:.1%} of the light that the others move")
+            Failure(
+                "modulator", j, f"moves {size[j] / usual:.1%} of the light that the others move"
+            )
             for j in np.flatnonzero(size < 0.05 * usual).tolist()
         ]
         railed = np.flatnonzero(fit.arrays["saturated"]).tolist()
-        return failures + [Failure("detector", c, "stands at its rail whatever the light") for c in railed]
+        return failures + [
+            Failure("detector", c, "stands at its rail whatever the light") for c in railed
+        ]
 
 
 def _railed(rig: Rig, volts: FloatArray) -> np.ndarray:
@@ -211,10 +222,14 @@ class Weights(Routine):
             if size[h] < 6 * noise[h] / np.sqrt(parameters.settings):
                 failures.append(Failure("heater", h, "no fringe: nothing changes with its drive"))
             elif not 0.5 < fit.arrays["scale"][h] < 2.0:
-                reason = f"its power per pi is {1 / fit.arrays['scale'][h]:.2f} times the datasheet's"
+                reason = (
+                    f"its power per pi is {1 / fit.arrays['scale'][h]:.2f} times the datasheet's"
+                )
                 failures.append(Failure("heater", h, reason))
         if len(failures) > setup.heaters // 2:
-            raise CalibrationError(f"{len(failures)} weights show no usable fringe; the first: {failures[0]}")
+            raise CalibrationError(
+                f"{len(failures)} weights show no usable fringe; the first: {failures[0]}"
+            )
         return failures
 
 
@@ -312,12 +327,16 @@ class _Shapes:
         swing = [np.maximum(s.reshape(n, n).sum(axis=1), 0.0) for s in swing]
         usual = float(np.median(np.concatenate(swing)))
         ratio = np.concatenate([np.where(s > 0.1 * usual, s, 0.0) for s in swing])
-        mean = np.tile((ratio[:n] + ratio[n:]) / np.maximum((ratio[:n] > 0).astype(int) + (ratio[n:] > 0), 1), 2)
+        mean = np.tile(
+            (ratio[:n] + ratio[n:]) / np.maximum((ratio[:n] > 0).astype(int) + (ratio[n:] > 0), 1),
+            2,
+        )
         gain = np.where(ratio > 0, nominal.responsivity * ratio / np.maximum(mean, 1e-300), np.inf)
         watts = np.where(np.isfinite(gain), 1 / gain, 0.0)
         amplitude = (
-            np.array([(wave * bus).sum(axis=0) / (wave**2).sum(axis=0) for bus in (plus, -minus)])
-            .reshape(2, n, n)
+            np.array(
+                [(wave * bus).sum(axis=0) / (wave**2).sum(axis=0) for bus in (plus, -minus)]
+            ).reshape(2, n, n)
             * watts.reshape(2, n, 1)
         ).sum(axis=0)
         power = known.chip.value("input_power")
@@ -327,7 +346,9 @@ class _Shapes:
         sd = self.noise.reshape(n, n) * np.sqrt(2.0 / len(own))
         per_pi = nominal.power_per_pi / self.scale
         kernel, doubt = [], []
-        for offsets, share, error in zip(self.near.offsets, self.share, self.share_told, strict=True):
+        for offsets, share, error in zip(
+            self.near.offsets, self.share, self.share_told, strict=True
+        ):
             kernel += [(*o, share) for o in offsets]
             doubt += [(0.0, 0.0, error)] * len(offsets)
         chip = known.chip
@@ -350,9 +371,9 @@ class _Shapes:
                 "swept": np.arange(setup.heaters),
                 "cold": self.cold.T,
                 "own": (own + self.moved(own) + offset).T,
-                "line": (
-                    ((plus - minus) - self.linear[:, 0]) / np.maximum(size, 1e-300)
-                ).T.astype(complex),
+                "line": (((plus - minus) - self.linear[:, 0]) / np.maximum(size, 1e-300)).T.astype(
+                    complex
+                ),
                 "alive": size > 0,
                 "size": size,
                 "noise": self.noise,

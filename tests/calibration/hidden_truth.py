@@ -194,3 +194,30 @@ def _wrapped(phase: FloatArray) -> FloatArray:
 
 def _middle(phase: FloatArray) -> float:
     return float(np.angle(np.exp(1j * phase).mean()))
+
+
+def outputs_of_power(records: Records, plant: Plant) -> tuple[FloatArray, FloatArray]:
+    """|field| (settings, outputs, inputs) that the record says, and that there is, at random drives."""
+    layout = layout_of(plant.truth.architecture, plant.truth.ports)
+    volts, h = _volts(plant, layout), layout.heaters
+    one = np.ones(plant.truth.ports, complex)
+    sizes = []
+    for offset, own, kernel, errors_of, passed in (
+        (
+            records.chip.value("heater_phase_offset")[:h],
+            _own(records, volts),
+            records.chip.value("crosstalk_kernel"),
+            records.chip.value("splitter_errors"),
+            records.chip.value("mzi_transmission"),
+        ),
+        (
+            plant.truth.phase_offset[:h],
+            _true_own(plant, volts, plant.truth.dead),
+            plant.crosstalk_kernel,
+            plant.truth.splitter_errors,
+            plant.truth.mzi_transmission,
+        ),
+    ):
+        optics = Optics(errors_of, passed, one, one)
+        sizes.append(np.abs(transfer(layout, _phases(offset, own, kernel, layout), optics)))
+    return sizes[0], sizes[1]
