@@ -15,7 +15,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from hilonn import registry
-from hilonn.bench_check import CheckReport, check_bench
+from hilonn.checks import CheckReport, check_bench
 from hilonn.bench_file import (
     BenchFile,
     BenchSource,

@@ -1,0 +1,69 @@
+"""The order of a check: what needs no light first, and a safe bench at the end whatever was found."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hilonn.checks.boxes import identity_steps, interlock_step, limit_steps, temperature_steps
+from hilonn.checks.knowledge import record_steps
+from hilonn.checks.light import darken, laser_steps, light_step
+from hilonn.checks.pattern import dark_steps, lit_steps
+from hilonn.checks.report import CheckedBench, CheckReport, CheckStep
+from hilonn.devices import Actuators, Laser
+from hilonn.errors import HilonnError
+
+
+def check_bench(bench: CheckedBench) -> CheckReport:
+    """Identities, limits, records, temperature, darkness, light, link budget, one known pattern a chip, safe state.
+
+    A step that fails tells why, and leaves out what depends on it; the bench is made safe in any case.
+    """
+    steps = [*identity_steps(bench), *limit_steps(bench), *record_steps(bench)]
+    try:
+        warm = temperature_steps(bench)
+        steps += [*warm, *interlock_step(bench)]
+        if all(s.good for s in warm):
+            steps += darken(bench)
+            steps += _chips(bench)
+    except HilonnError as error:
+        steps.append(
+            CheckStep("the boxes", "BAD", str(error), "mend what is named, and check again")
+        )
+    finally:
+        steps += _made_safe(bench)
+    return CheckReport(bench.name, bench.backend, tuple(steps))
+
+
+def _chips(bench: CheckedBench) -> list[CheckStep]:
+    """All chips in the dark, then light, then all chips lit."""
+    steps: list[CheckStep] = []
+    ready = []
+    for chip in bench.chips.values():
+        found, programmed = dark_steps(bench, chip)
+        steps += found
+        if programmed is not None:
+            ready.append(programmed)
+    steps.append(light_step(bench))
+    if steps[-1].good:
+        for programmed in ready:
+            steps += lit_steps(programmed)
+        steps += laser_steps(bench)
+    return steps
+
+
+def _made_safe(bench: CheckedBench) -> list[CheckStep]:
+    advice = "switch the laser and the heater supply off by hand before anything else"
+    try:
+        bench.safe_state()
+        left = [d.name for d in bench.devices.values() if isinstance(d, Laser) and d.emission()]
+        for device in bench.devices.values():
+            if isinstance(device, Actuators) and not device.members:
+                grain = np.maximum(device.spec.bound("resolution", device.channels), 1e-9)
+                off = device.nearest_to_zero()
+                if (np.abs(device.read_back() - off) > grain).any():
+                    left.append(device.name)
+    except HilonnError as error:
+        return [CheckStep("safe state", "BAD", str(error), advice)]
+    if left:
+        return [CheckStep("safe state", "BAD", f"still on: {', '.join(left)}", advice)]
+    return [CheckStep("safe state", "ok", "light off, heaters at zero")]
