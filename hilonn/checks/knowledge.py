@@ -77,6 +77,9 @@ def _box(record: InstrumentRecord, device: Device) -> CheckStep:
     values = {"record_serial": record.serial, "serial": found}
     if record.expired():
         return CheckStep(name, "BAD", _dated(record), f"measure {device.name} anew", values)
+    if not any(c not in "0 " for c in found):
+        found = f"{_dated(record)}; the box has no serial number to compare with"
+        return CheckStep(name, "ok", found, values=values)
     if record.serial != found:
         return CheckStep(
             name,

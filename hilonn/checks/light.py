@@ -34,7 +34,10 @@ class Darkness:
     def of(cls, chip: HeaterChip) -> Darkness:
         """Read ``chip``'s detectors at the smallest range, where little shows, and at the largest. Light must be off."""
         _, full = chip.still(chip.ranges - 1, SAMPLES)
-        signal, _ = chip.still(0, SAMPLES)
+        for index in range(chip.ranges):
+            signal, end = chip.still(index, SAMPLES)
+            if not (end.any(axis=0) & ~full.any(axis=0)).any():
+                break  # a zero may be higher than the smallest range
         return cls(signal.mean(axis=0), signal.std(axis=0), np.asarray(full.any(axis=0)))
 
 

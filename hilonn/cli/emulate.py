@@ -5,9 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -30,7 +33,10 @@ def emulate_command(
     chip_seed: int,
     imports: tuple[str, ...],
 ) -> int:
-    """Serve ``lab`` until Ctrl-C or SIGTERM; its addresses and bench file go to stdout, its boxes' state to a terminal."""
+    """Serve ``lab`` until Ctrl-C or SIGTERM; its addresses and bench file go to stdout, its boxes' state to a terminal.
+
+    ConfigError, before anything listens, for an unknown lab or fault, and where another lab serves the same bench file.
+    """
     for module in imports:
         registry.import_module(module)
     build = registry.load("hilonn.emulators", lab)
@@ -51,7 +57,9 @@ def emulate_command(
     for number in (signal.SIGINT, *TERMINATING):
         before[number] = signal.signal(number, lambda n, frame: stop.set())
     try:
-        with build(**options) as running:
+        with _alone(path), build(**options) as running:
+            if stop.is_set():
+                return 0
             for name, server in running.servers.items():
                 sys.stdout.write(f"{name} {server.address}\n")
             sys.stdout.write(f"control {running.control.address}\n")
@@ -59,9 +67,30 @@ def emulate_command(
             sys.stdout.write(f"bench {path}\n")
             sys.stdout.flush()
             _show(running, stop)
+            done = sum(server.transactions for server in running.servers.values())
+            sys.stderr.write(f"{running.name} stopped after {done:,} transactions\n")
     finally:
         put_back(before)
     return 0
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Within: no other lab writes the bench file ``path``. A client's own lock on it is another one."""
+    lock = FileLock(path.with_name(f"{path.stem}.lab.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(
+            f"--out {path}: another emulated lab is running with this bench file; stop it, or give another --out"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"--out {path}: cannot be written: {error}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def _show(running: Any, stop: threading.Event) -> None:
