@@ -163,8 +163,8 @@ def rise_step(
     second = np.concatenate(again[:2], axis=1)
     rise = np.sqrt(np.maximum((first * second).mean(axis=0), 0.0))  # of what is the same in both
     noise = np.sqrt(((first - second) ** 2).mean(axis=0) / 2.0)
-    middle = float(np.median(rise))
-    decibels = 20 * np.log10(np.maximum(rise, 1e-3 * middle) / max(middle, 1e-300))
+    middle = max(float(np.median(rise)), 1e-300)
+    decibels = 20 * np.log10(np.maximum(rise, 1e-3 * middle) / middle)
     seen = rise > SEEN * noise / np.sqrt(len(inputs))
     dead = np.flatnonzero(~seen | (rise < FAINT * middle))
     values = {

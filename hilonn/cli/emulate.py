@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from hilonn import registry
@@ -20,6 +22,7 @@ from hilonn.errors import ConfigError
 from hilonn.interruptions import TERMINATING, put_back
 
 REDRAW = 0.5  # s
+WIDE = 100  # columns of a terminal
 
 
 def emulate_command(
@@ -100,25 +103,33 @@ def _show(running: Any, stop: threading.Event) -> None:
         while not stop.wait(REDRAW):
             pass
         return
-    with Live(_table(running), console=console, auto_refresh=False) as live:
+    with Live(_table(running, console.width), console=console, auto_refresh=False) as live:
         while not stop.wait(REDRAW):
-            live.update(_table(running), refresh=True)
+            live.update(_table(running, console.width), refresh=True)
 
 
-def _table(running: Any) -> Table:
-    table = Table(title=f"{running.name}, {running.rack.now():.0f} s", expand=False)
-    for title in ("box", "address", "transactions", "busy", "state"):
-        table.add_column(title)
+def _table(running: Any, width: int) -> Table:
+    """A line a box, so that a lab fits a small terminal."""
+    title = f"{running.name}, {running.rack.now():.0f} s; Ctrl-C stops it"
+    table = Table(title=title, expand=False, box=SIMPLE_HEAD)
+    longest = max(len(name) for name in running.servers)
+    columns = {"box": longest, "address": 21, "transactions": 12, "busy": 8}
+    if width < WIDE:
+        del columns["address"]  # they were printed
+    for column, least in columns.items():
+        table.add_column(column, no_wrap=True, min_width=least)
+    rest = width - sum(columns.values()) - 3 * len(columns) - 3
+    table.add_column("state", no_wrap=True, overflow="ellipsis", max_width=max(rest, 10))
     with running.rack.lock:
         states = {name: server.instrument.state() for name, server in running.servers.items()}
     for name, server in running.servers.items():
         shown = ", ".join(f"{key} {value}" for key, value in states[name].items())
-        struck = ", ".join(server.faults.struck[-3:])
+        struck = ", ".join([*server.faults.struck, *server.mishaps.struck][-3:])
         table.add_row(
             name,
-            server.address,
+            *([server.address] if "address" in columns else []),
             f"{server.transactions:,}",
             f"{server.busy_seconds:.1f} s",
-            shown + (f" [faults: {struck}]" if struck else ""),
+            escape((f"STRUCK: {struck}; " if struck else "") + shown),
         )
     return table

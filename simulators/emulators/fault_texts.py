@@ -67,7 +67,7 @@ def inject(servers: dict[str, Server], texts: Sequence[str]) -> None:
         if asked.value is not None and mishap.value is None:
             raise ConfigError(f"--fault {text}: {asked.kind} takes no value")
         value = asked.value if asked.value is not None else mishap.value or 0.0
-        server.mishaps.schedule(mishap, value, asked.after, asked.count)
+        server.mishaps.schedule(asked.kind, mishap, value, asked.after, asked.count)
 
 
 def read(text: str) -> FaultText:

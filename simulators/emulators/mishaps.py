@@ -17,6 +17,7 @@ class Mishap:
 
 @dataclass(slots=True)
 class _Waiting:
+    name: str
     strikes: int | None
     mends: int | None
     mishap: Mishap
@@ -28,11 +29,14 @@ class Mishaps:
 
     def __init__(self) -> None:
         self._waiting: list[_Waiting] = []
+        self.struck: list[str] = []
 
-    def schedule(self, mishap: Mishap, value: float, after: int, count: int | None) -> None:
+    def schedule(
+        self, name: str, mishap: Mishap, value: float, after: int, count: int | None
+    ) -> None:
         """Let ``mishap`` strike at the first transaction after ``after``, and be mended ``count`` later."""
         mends = None if count is None else after + count
-        self._waiting.append(_Waiting(after, mends, mishap, value))
+        self._waiting.append(_Waiting(name, after, mends, mishap, value))
 
     @property
     def waiting(self) -> bool:
@@ -45,7 +49,9 @@ class Mishaps:
             if entry.strikes is not None and transactions >= entry.strikes:
                 entry.strikes = None
                 entry.mishap.strike(entry.value)
+                self.struck.append(entry.name)
             if entry.strikes is None and (entry.mends is None or transactions >= entry.mends):
                 self._waiting.remove(entry)
                 if entry.mends is not None and entry.mishap.mend is not None:
                     entry.mishap.mend()
+                    self.struck.append(f"{entry.name} mended")
