@@ -20,6 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from hilonn.simulators.emulators import Rack
+from hilonn.simulators.emulators.hislip import HislipServer
+from hilonn.simulators.emulators.instrument import LineInstrument, Reply
 from hilonn.transports import Transport
 from hilonn.transports.tcp import TcpWire
 from hilonn.transports.visa import VisaWire
@@ -29,12 +32,26 @@ VECTOR = np.linspace(0.0, 5.0, 64)
 BLOCK = VECTOR.astype("<f4").tobytes()
 
 
+class OneNumber(LineInstrument):
+    """Answers ``1.25`` to everything."""
+
+    def reboot(self) -> None:
+        return None
+
+    def state(self) -> dict[str, str]:
+        return {}
+
+    def answer(self, line: str) -> list[Reply]:
+        return [Reply(b"1.25\n")]
+
+
 def serve(out: Connection) -> None:
     """Answers lines that hold a ``?``: a number, ``1`` for ``*OPC?``, 64 numbers as text or as a block."""
+    hislip = HislipServer(OneNumber("box", Rack())).start()
     text = ",".join(f"{v:.6f}" for v in VECTOR).encode() + b"\n"
     answers = {b"*OPC?": b"1\n", b"ALL?": text, b"BLOCK?": b"#3256" + BLOCK + b"\n"}
     listener = socket.create_server(("127.0.0.1", 0))
-    out.send(listener.getsockname()[1])
+    out.send((listener.getsockname()[1], hislip.address))
 
     def one(client: socket.socket) -> None:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -52,8 +69,8 @@ def serve(out: Connection) -> None:
 
 
 @contextlib.contextmanager
-def server() -> Iterator[int]:
-    """Its port."""
+def server() -> Iterator[tuple[int, str]]:
+    """Its port, and a HiSLIP resource."""
     inward, outward = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(
         target=serve, args=(outward,), daemon=True
@@ -203,6 +220,21 @@ def pymeasures(port: int, nagle: bool) -> Way:
     }
 
 
+def hislips(resource: str) -> dict[str, Way]:
+    """A query over HiSLIP, ours and pyvisa's."""
+    import pyvisa
+
+    transport = Transport("box", VisaWire(resource))
+    transport.open()
+    box: Any = pyvisa.ResourceManager("@py").open_resource(
+        resource, read_termination="\n", write_termination="\n"
+    )
+    return {
+        "ours": {"get": lambda: float(transport.query("VOLT?"))},
+        "pyvisa": {"get": lambda: float(box.query("VOLT?"))},
+    }
+
+
 OTHERS = {"pyvisa": pyvisas, "QCoDeS": qcodes_, "PyMeasure": pymeasures}
 
 
@@ -231,7 +263,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=40)
     arguments = parser.parse_args()
-    with server() as port:
+    with server() as (port, hislip):
         ways: dict[str, Way] = {
             "raw socket": raw(port),
             "hilonn tcp": ours(Transport("box", TcpWire("127.0.0.1", port))),
@@ -248,6 +280,7 @@ def main() -> None:
             name: medians({name: {"set + confirm": way["set + confirm"]}}, 2, 5)
             for name, way in left.items()
         }
+        framed = medians(hislips(hislip), arguments.rounds, 50)
     verbs = list(found["raw socket"])
     print(
         f"{'us, median':14}"
@@ -262,6 +295,8 @@ def main() -> None:
         )
         last = as_left.get(name, {}).get(name, {}).get("set + confirm")
         print(f"{name:14}{cells}" + ("" if last is None else f"{last:28.0f}"))
+    mine, theirs = framed["ours"]["get"], framed["pyvisa"]["get"]
+    print(f"HiSLIP, get: ours {mine:.1f}, pyvisa {theirs:.1f}, ratio {mine / theirs:.2f}")
     print("in brackets: the ratio to the raw socket, and to pyvisa with Nagle's algorithm off")
 
 

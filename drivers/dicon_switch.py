@@ -138,4 +138,4 @@ class DiconSwitch(Switch):
         return self._transport.ask(query, line)
 
 
-dicon_switch = on_a_wire(DiconSwitchOptions, DiconSwitch)
+dicon_switch = on_a_wire(DiconSwitchOptions, DiconSwitch, answers_to=r"(?i)^DiCon")

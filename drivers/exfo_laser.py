@@ -222,4 +222,4 @@ def watts(decibels: float) -> float:
     return float(1e-3 * 10 ** (decibels / 10))
 
 
-exfo_laser = on_a_wire(ExfoLaserOptions, ExfoLaser)
+exfo_laser = on_a_wire(ExfoLaserOptions, ExfoLaser, answers_to=r"(?i)T100|OSICS|TUNICS")

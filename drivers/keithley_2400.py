@@ -290,5 +290,11 @@ class Keithley2400Detectors(Photodetectors):
             raise DeviceError(f"{self.name}: the output was switched off and is on")
 
 
-keithley_2400 = on_a_wire(Keithley2400Options, Keithley2400)
-keithley_2400_detectors = on_a_wire(Keithley2400DetectorsOptions, Keithley2400Detectors)
+keithley_2400 = on_a_wire(
+    Keithley2400Options, Keithley2400, answers_to=r"(?i)^Keithley.*,\s*MODEL 24\d\d"
+)
+keithley_2400_detectors = on_a_wire(
+    Keithley2400DetectorsOptions,
+    Keithley2400Detectors,
+    answers_to=r"(?i)^Keithley.*,\s*MODEL 24\d\d",
+)

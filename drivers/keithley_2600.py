@@ -369,5 +369,11 @@ class Keithley2600Detectors(Photodetectors):
         )
 
 
-keithley_2600 = on_a_wire(Keithley2600Options, Keithley2600)
-keithley_2600_detectors = on_a_wire(Keithley2600DetectorsOptions, Keithley2600Detectors)
+keithley_2600 = on_a_wire(
+    Keithley2600Options, Keithley2600, answers_to=r"(?i)^Keithley.*,\s*Model 26\d\d"
+)
+keithley_2600_detectors = on_a_wire(
+    Keithley2600DetectorsOptions,
+    Keithley2600Detectors,
+    answers_to=r"(?i)^Keithley.*,\s*Model 26\d\d",
+)

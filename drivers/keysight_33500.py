@@ -213,4 +213,6 @@ class Keysight33500(Modulators):
         return number(self._transport.query(query), f"{self.name}: {query}")
 
 
-keysight_33500 = on_a_wire(Keysight33500Options, Keysight33500)
+keysight_33500 = on_a_wire(
+    Keysight33500Options, Keysight33500, answers_to=r"(?i)^(Agilent|Keysight).*,\s*33[56]\d\d"
+)

@@ -195,4 +195,8 @@ def _without_pin(command: str) -> str:
     return "LOCK 0,(pin)" if command.startswith("LOCK") else command
 
 
-keysight_laser = on_a_wire(KeysightLaserOptions, KeysightLaser)
+keysight_laser = on_a_wire(
+    KeysightLaserOptions,
+    KeysightLaser,
+    answers_to=r"(?i)^(Agilent|Keysight|Hewlett|HP).*,\s*(8164|N777\d)",
+)

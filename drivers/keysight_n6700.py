@@ -247,4 +247,6 @@ def fault(bits: int) -> str:
     return ", ".join([*known, *([f"bits {rest}"] if rest else [])])
 
 
-keysight_n6700 = on_a_wire(KeysightN6700Options, KeysightN6700)
+keysight_n6700 = on_a_wire(
+    KeysightN6700Options, KeysightN6700, answers_to=r"(?i)^(Agilent|Keysight).*,\s*(N670\d|E3631\d)"
+)

@@ -374,4 +374,8 @@ def watts(decibels: float) -> float:
     return float(1e-3 * 10 ** (decibels / 10))
 
 
-keysight_power_meter = on_a_wire(KeysightPowerMeterOptions, KeysightPowerMeter)
+keysight_power_meter = on_a_wire(
+    KeysightPowerMeterOptions,
+    KeysightPowerMeter,
+    answers_to=r"(?i)^(Agilent|Keysight|Hewlett|HP).*,\s*(816[346]|N774\d)",
+)

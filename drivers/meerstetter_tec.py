@@ -203,4 +203,4 @@ class MeerstetterTec(TemperatureController):
             )
 
 
-meerstetter_tec = on_a_wire(MeerstetterOptions, MeerstetterTec)
+meerstetter_tec = on_a_wire(MeerstetterOptions, MeerstetterTec, answers_to=r"^![0-9A-F]{6}.*TEC-")

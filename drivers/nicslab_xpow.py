@@ -224,4 +224,4 @@ class NicslabXpow(PhaseShifters):
             raise DeviceError(f"{self.name}: the box says {'; '.join(e[:60] for e in errors)}")
 
 
-nicslab_xpow = on_a_wire(NicslabXpowOptions, NicslabXpow)
+nicslab_xpow = on_a_wire(NicslabXpowOptions, NicslabXpow, answers_to=r"(?i)XPOW")

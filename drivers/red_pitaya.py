@@ -368,5 +368,9 @@ class RedPitayaPhotodetectors(Photodetectors):
         self._box.tell([command.encode() for command in commands], f"{self.name}: {doing}")
 
 
-red_pitaya_modulators = on_a_wire(RedPitayaModulatorsOptions, RedPitayaModulators)
-red_pitaya_photodetectors = on_a_wire(RedPitayaPhotodetectorsOptions, RedPitayaPhotodetectors)
+red_pitaya_modulators = on_a_wire(
+    RedPitayaModulatorsOptions, RedPitayaModulators, answers_to=r"(?i)^REDPITAYA"
+)
+red_pitaya_photodetectors = on_a_wire(
+    RedPitayaPhotodetectorsOptions, RedPitayaPhotodetectors, answers_to=r"(?i)^REDPITAYA"
+)

@@ -218,4 +218,4 @@ class RigolDp832(PhaseShifters):
             raise failed
 
 
-rigol_dp832 = on_a_wire(RigolDp832Options, RigolDp832)
+rigol_dp832 = on_a_wire(RigolDp832Options, RigolDp832, answers_to=r"(?i)^RIGOL.*,\s*DP83\d")

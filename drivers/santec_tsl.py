@@ -339,4 +339,4 @@ def described(alert: str) -> str:
     return f"{mark}, {ALERTS.get(mark, text.strip() or 'an alert that the manual does not list')}"
 
 
-santec_tsl = on_a_wire(SantecOptions, SantecTsl)
+santec_tsl = on_a_wire(SantecOptions, SantecTsl, answers_to=r"(?i)^SANTEC,\s*TSL")

@@ -290,4 +290,4 @@ def _quantity(text: str, asked: str) -> float:
     return float(found.group(1)) * _PREFIXES[found.group(2)]
 
 
-siglent_sdg = on_a_wire(SiglentSdgOptions, SiglentSdg)
+siglent_sdg = on_a_wire(SiglentSdgOptions, SiglentSdg, answers_to=r"(?i)Siglent.*,\s*SDG")

@@ -311,5 +311,9 @@ class ThorlabsDiode(Laser):
         return watts
 
 
-thorlabs_itc4000 = on_a_wire(TemperatureOptions, ThorlabsTemperature)
-thorlabs_itc4000_laser = on_a_wire(LaserOptions, ThorlabsDiode)
+thorlabs_itc4000 = on_a_wire(
+    TemperatureOptions, ThorlabsTemperature, answers_to=r"(?i)^THORLABS,\s*(TED|ITC)4"
+)
+thorlabs_itc4000_laser = on_a_wire(
+    LaserOptions, ThorlabsDiode, answers_to=r"(?i)^THORLABS,\s*(LDC|ITC)4"
+)

@@ -203,4 +203,6 @@ class ThorlabsPm100(Photodetectors):
         return number(self._ask(query), f"{self.name}: {query}")
 
 
-thorlabs_pm100 = on_a_wire(ThorlabsPm100Options, ThorlabsPm100)
+thorlabs_pm100 = on_a_wire(
+    ThorlabsPm100Options, ThorlabsPm100, answers_to=r"(?i)^Thorlabs,\s*PM(10\d|16|400|160|60)"
+)

@@ -70,6 +70,8 @@ QUESTIONS = (
     ),
     # the first CR ends what was asked before and had no end for it
     Question("*IDN? with CR", b"\r*IDN?\r", SCPI, (115200, 9600)),
+    Question("ID? with CR", b"\rID?\r", r"^[^,]+,[^,]+", (115200, 9600)),
+    Question("*IDN? with CR LF", b"\r\n*IDN?\r\n", SCPI, (115200,)),
     Question("++ver", b"\n++ver\n", r"(?i)prologix|gpib.*version|AR488", (115200,)),
 )
 

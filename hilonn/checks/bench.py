@@ -35,7 +35,7 @@ def check_bench(bench: CheckedBench) -> CheckReport:
 
 
 def _chips(bench: CheckedBench) -> list[CheckStep]:
-    """All chips in the dark, then light, then all chips lit."""
+    """All chips in the dark, then light, then all chips lit. Light stays off where no chip is ready for it."""
     steps: list[CheckStep] = []
     ready = []
     for chip in bench.chips.values():
@@ -43,6 +43,8 @@ def _chips(bench: CheckedBench) -> list[CheckStep]:
         steps += found
         if programmed is not None:
             ready.append(programmed)
+    if not ready:
+        return steps
     steps.append(light_step(bench))
     if steps[-1].good:
         for programmed in ready:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -49,13 +50,17 @@ class Detection:
         *,
         difference: bool,
         null: FloatArray,
+        ready: Callable[[], None] | None = None,
     ) -> tuple[FloatArray, int, float]:
         """W above the baseline (samples, pairs), the range read at, the fraction saturated.
 
         With ``index`` None the smallest range that holds the batch is searched from the detectors'
-        present one; SaturationError where the largest does not hold it.
+        present one; SaturationError where the largest does not hold it. ``ready`` is called when everything is armed
+        and loaded, before light is played.
         """
-        plus, minus, index, clipped = self.watch(modulators, drive, averages, index, null=null)
+        plus, minus, index, clipped = self.watch(
+            modulators, drive, averages, index, null=null, ready=ready
+        )
         return (plus - minus if difference else plus + minus), index, clipped
 
     def watch(
@@ -66,17 +71,18 @@ class Detection:
         index: int | None,
         *,
         null: FloatArray,
+        ready: Callable[[], None] | None = None,
     ) -> tuple[FloatArray, FloatArray, int, float]:
         """As ``read``, but each pair's two detectors by themselves: W above the baseline (samples, pairs), twice."""
         detectors = self._detectors
         if index is None:
-            index = self._search(modulators, drive)
+            index = self._search(modulators, drive, ready)
         if detectors.range != index:
             detectors.set_range(index)
         samples = len(drive)
         nulls = max(NULLS, samples // NULLS)
         drive = np.concatenate((drive, np.broadcast_to(null, (nulls, len(null)))))
-        signal, clipped = self._raw(modulators, drive, averages)
+        signal, clipped = self._raw(modulators, drive, averages, ready)
         above = signal[:samples] - signal[samples:].mean(axis=0)
         return (
             above[:, self._plus] * self._watts_plus,
@@ -107,14 +113,16 @@ class Detection:
         order = np.concatenate((self._plus, self._minus))
         return found.signal[:, order], found.saturated[:, order]
 
-    def _search(self, modulators: Modulators, drive: FloatArray) -> int:
+    def _search(
+        self, modulators: Modulators, drive: FloatArray, ready: Callable[[], None] | None
+    ) -> int:
         """From the largest range down to the smallest whose full scale exceeds the largest reading
         with a quarter to spare."""
         detectors = self._detectors
         index = len(detectors.ranges) - 1
         if detectors.range != index:
             detectors.set_range(index)
-        raw, clipped = self._raw(modulators, drive, 1)
+        raw, clipped = self._raw(modulators, drive, 1, ready)
         if clipped > 0.0:
             raise SaturationError(
                 f"{detectors.name}: {clipped:.1%} of the readings are saturated at the largest "
@@ -127,7 +135,11 @@ class Detection:
         return index
 
     def _raw(
-        self, modulators: Modulators, drive: FloatArray, averages: int
+        self,
+        modulators: Modulators,
+        drive: FloatArray,
+        averages: int,
+        ready: Callable[[], None] | None,
     ) -> tuple[FloatArray, float]:
         played = replace(self._timing, plays=averages)
         chunk = min(modulators.max_samples, self._detectors.max_samples)
@@ -137,6 +149,10 @@ class Detection:
             piece = drive[first : first + chunk]
             self._detectors.arm(len(piece), averages, self._timing)
             modulators.load(piece, played)
+            if ready is not None:
+                waited = time.perf_counter()
+                ready()
+                started += time.perf_counter() - waited
             modulators.play()
             parts.append(self._detectors.fetch())
         self._statistics.wire_seconds += time.perf_counter() - started

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from hilonn.chips.chip import MOVED, NOTHING, ChipStatistics, MatrixChip, Settin
 from hilonn.chips.detection import Detection
 from hilonn.chips.programming import Heaters, near_phases
 from hilonn.chips.wiring import require
-from hilonn.clock import Clock
+from hilonn.clock import Clock, WallClock
 from hilonn.devices import Modulators, PhaseShifters, Photodetectors, Timing
 from hilonn.errors import CalibrationError, ConfigError, LimitError
 from hilonn.records import Records
@@ -22,6 +24,10 @@ from hilonn.typing import BoolArray, FloatArray, IntArray, Snapshot
 
 NEARLY = 0.95
 """Of the power budget, from which a programming begins anew at the phases that take the least power."""
+
+
+def _ready() -> None:
+    """Everything is there and has settled."""
 
 
 class HeaterChip(MatrixChip):
@@ -217,10 +223,15 @@ class HeaterChip(MatrixChip):
         modulators at their null, (samples, pairs) for the detectors that add and for those that subtract; and the
         range, which is chosen where ``index`` is None. Raises as ``run`` does."""
         self._check_inputs(inputs)
-        self._prepare(settings)
-        plus, minus, index, _ = self._detection.watch(
-            self._modulators, self._watched_drive(inputs), averages, index, null=self._null
-        )
+        with self._prepared(settings) as ready:
+            plus, minus, index, _ = self._detection.watch(
+                self._modulators,
+                self._watched_drive(inputs),
+                averages,
+                index,
+                null=self._null,
+                ready=ready,
+            )
         self.statistics.runs += 1
         return plus, minus, index
 
@@ -229,9 +240,9 @@ class HeaterChip(MatrixChip):
         where it stands at the range's end: (samples, detectors) each, those that add first. Heaters stay as they are."""
         return self._detection.still(self._modulators, samples, averages, index, null=self._null)
 
-    def _prepare(self, settings: Settings) -> None:
-        """Program ``settings`` for a signed reading."""
-        self._program(settings, {})
+    def _prepared(self, settings: Settings) -> AbstractContextManager[Callable[[], None]]:
+        """``settings`` programmed for a signed reading."""
+        return self._programmed(settings, {})
 
     def _watched_drive(self, inputs: FloatArray) -> FloatArray:
         """Drives for ``inputs`` (samples, n) as ``watch`` takes them."""
@@ -270,9 +281,15 @@ class HeaterChip(MatrixChip):
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """Phases (k, heaters), scales (k,), and what a later programming stays near to (k, ...)."""
 
-    def _program(self, settings: Settings, extra: Mapping[int, float]) -> None:
-        """Write ``settings``, and ``extra`` drives by channel, unless the device holds them; then
-        wait for what is left of the settling time."""
+    @contextmanager
+    def _programmed(
+        self, settings: Settings, extra: Mapping[int, float]
+    ) -> Iterator[Callable[[], None]]:
+        """Within: ``settings``, and ``extra`` drives by channel, are on their way to the device, unless it holds them. What
+        is given returns when they are there and have settled; light is played after it. Nothing is under way at the end.
+
+        On a bench of wires the detectors are armed and the modulators loaded meanwhile: they are other boxes.
+        """
         generation = self._gate_generation()
         if generation != self._generation:
             # A trip, a reconnect, a safe state: nothing is believed of what the device holds.
@@ -284,16 +301,37 @@ class HeaterChip(MatrixChip):
         drive[self._heater_channels] = settings.drive
         for channel, value in extra.items():
             drive[channel] = value
+        held = np.array_equal(drive, self._drive)
+        if held or self._shifters.nonblocking or not isinstance(self.clock, WallClock):
+            if not held:
+                started = time.perf_counter()
+                self._write(drive)
+                self.statistics.wire_seconds += time.perf_counter() - started
+            self._settle()
+            yield _ready
+        else:
+            with ThreadPoolExecutor(1, "heaters") as pool:
+                writing = pool.submit(self._write, drive)
+
+                def finish() -> None:
+                    started = time.perf_counter()
+                    writing.result()
+                    self.statistics.wire_seconds += time.perf_counter() - started
+                    self._settle()
+
+                yield finish
+
+    def _write(self, drive: FloatArray) -> None:
+        self._shifters.write(drive)
+        self._drive = drive
+        self._settled = self.clock.now() + self._shifters.spec.settling_time
+        self.statistics.programmings += 1
+
+    def _settle(self) -> None:
+        """Wait for what is left of the settling time."""
         started = time.perf_counter()
-        if not np.array_equal(drive, self._drive):
-            self._shifters.write(drive)
-            self._drive = drive
-            self._settled = self.clock.now() + self._shifters.spec.settling_time
-            self.statistics.programmings += 1
-        written = time.perf_counter()
         self.clock.wait_until(self._settled)
-        self.statistics.wire_seconds += written - started
-        self.statistics.settling_seconds += time.perf_counter() - written
+        self.statistics.settling_seconds += time.perf_counter() - started
 
     def _gate_generation(self) -> int:
         return self._shifters.gate.generation

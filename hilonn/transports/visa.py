@@ -19,7 +19,7 @@ from hilonn.transports.serial_line import OpenLine
 from hilonn.transports.sockets import OpenSocket
 
 T = TypeVar("T")
-_CHUNK = 1 << 16
+_CHUNK = 1 << 13
 CLOSING = 0.5
 """s that closing may take; a library that takes longer goes on without us."""
 READING = 10.0
@@ -55,6 +55,8 @@ class VisaWire:
         self._resource: Any = None
         self._held: OpenSocket | OpenLine | None = None
         self._waits: int | None = None
+        self._more = False
+        self._quiet: Any = None
 
     def open(self, timeout: float) -> None:
         self.close()
@@ -85,7 +87,7 @@ class VisaWire:
         opened = self._open_resource()
         try:
             self._wait_at_most(opened, timeout)
-            opened.write_raw(data)
+            opened.visalib.write(opened.session, data)
         except Exception as error:  # pyvisa-py raises what its parts do
             if _timed_out(error):
                 raise DeviceTimeout(
@@ -130,7 +132,9 @@ class VisaWire:
     def _take(self, opened: Any, timeout: float) -> None:
         """Make ``opened`` ready. What pyvisa-py holds behind sockets and serial lines is used as it is: its own reading of
         them loses what came before a timeout."""
-        self._waits = None
+        from pyvisa.constants import SerialTermination, StatusCode
+
+        self._waits, self._more = None, False
         held: Any = (
             opened.visalib.sessions[opened.session].interface if self._library == "@py" else None
         )
@@ -140,6 +144,9 @@ class VisaWire:
         try:
             self._wait_at_most(opened, timeout)
             if self.kind == "messages":
+                # that there is more to read is no news, and is told for as long as it is open
+                self._quiet = opened.ignore_warning(StatusCode.success_max_count_read)
+                self._quiet.__enter__()
                 if self._clear:
                     opened.clear()
                 return
@@ -148,8 +155,6 @@ class VisaWire:
             if held is not None:
                 self._held = OpenLine(held, self.address, timeout)
                 return
-            from pyvisa.constants import SerialTermination
-
             opened.end_input = SerialTermination.none
         except Exception as error:  # pyvisa-py raises what its parts do
             hint = (
@@ -160,13 +165,17 @@ class VisaWire:
             raise ConnectionLost(f"{self.address} opens, but: {error}{hint}") from error
 
     def _message(self, opened: Any, timeout: float) -> bytes:
-        """One message, to its END. What is there now cannot be seen: asking for a message that does not come is an error
-        on the instrument."""
-        if timeout <= 0.0:
+        """One message, to its END, or the first ``_CHUNK`` bytes of it. What is there now cannot be seen: asking for a
+        message that does not come is an error on the instrument. Only what is left of a long one is looked for."""
+        if timeout <= 0.0 and not self._more:
             return b""
+        more, self._more = self._more, False
         self._wait_at_most(opened, timeout)
-        data = bytes(opened.read_raw(_CHUNK))
-        return data if self._ended else data + END
+        data = bytes(opened.visalib.read(opened.session, _CHUNK)[0])
+        self._more = len(data) == _CHUNK
+        if self._ended or self._more or (more and not data):
+            return data
+        return data + END
 
     def _bytes(self, opened: Any, timeout: float) -> bytes:
         """What is there on a serial line of another library than pyvisa-py."""

@@ -268,6 +268,16 @@ def test_an_interlock_that_has_tripped(tmp_path: Path) -> None:
     assert report.step("safe state").good
 
 
+def test_without_a_chip_light_stays_off(tmp_path: Path) -> None:
+    text = registry.load("hilonn.benches", "simulated")()
+    path = tmp_path / "bench.toml"
+    path.write_text(text[: text.index("[chips.mesh]")] + "[safety]\ntotal_power = 1.0\n")
+    with Bench.open(path) as bench:
+        report = bench.check()
+    assert report.go
+    assert "light on" not in [s.name for s in report.steps]
+
+
 def test_a_lost_lock(tmp_path: Path) -> None:
     report = checked(tmp_path, faults=("lock_loss",))
     assert report.step(f"local oscillator of {CHIP}").state == "BAD"

@@ -17,7 +17,7 @@ from hilonn.simulators.emulators.hislip import HislipServer
 from hilonn.simulators.emulators.server import Server
 from hilonn.simulators.emulators.vxi11 import Vxi11Server
 from hilonn.transports import Transport
-from hilonn.transports.visa import VisaWire, within
+from hilonn.transports.visa import _CHUNK, VisaWire, within
 from tests.transports.boxes import Bench, until
 
 TIMEOUT = 0.3
@@ -57,6 +57,18 @@ def test_asks_and_is_answered(transport: Transport) -> None:
     assert transport.query_block("BLOCK? 5000") == bytes(k % 256 for k in range(5000))
     assert transport.query_block("INDEFINITE? 300", 300) == bytes(k % 256 for k in range(300))
     assert transport.query("KEPT?") == "hello"
+
+
+@pytest.mark.parametrize("length", [_CHUNK - 2, _CHUNK - 1, _CHUNK, 2 * _CHUNK - 1])
+def test_messages_as_long_as_what_is_read_at_once(transport: Transport, length: int) -> None:
+    for _ in range(2):
+        assert transport.query("ECHO? " + length * "x", timeout=5.0) == length * "x"
+        assert transport.query("ECHO? 1", timeout=5.0) == "1"
+
+
+def test_the_rest_of_a_long_message_is_no_answer(transport: Transport) -> None:
+    transport.ask("ECHO? " + 2 * _CHUNK * "x", lambda reader: reader.exactly(10), timeout=5.0)
+    assert transport.query("ECHO? 1", timeout=5.0) == "1"
 
 
 def test_a_late_answer_is_never_the_next_ones(server: Server, transport: Transport) -> None:
