@@ -121,7 +121,7 @@ def dark_step(chip: HeaterChip, dark: Darkness) -> CheckStep:
         return CheckStep(
             name,
             "BAD",
-            f"{numbered('detector', values['railed'])} stand at the end of the largest range without light",
+            f"at the end of the largest range without light: {numbered('detector', values['railed'])}",
             "unplugged, broken, flooded by other light, or at the wrong gain: look at that channel by itself",
             values,
         )
@@ -130,7 +130,7 @@ def dark_step(chip: HeaterChip, dark: Darkness) -> CheckStep:
         return CheckStep(
             name,
             "warn" if away[worst] < device.ranges[0] else "BAD",
-            f"{numbered('detector', stray.tolist())} see light that is not ours: detector {names(chip)[worst]} "
+            f"light that is not ours at {numbered('detector', stray.tolist())}, most at {names(chip)[worst]}, "
             f"{away[worst]:.3g} {unit} above its zero",
             "cover the chip and the fibre ends, switch the room's light off; if it stays, zero the detector and "
             "measure its record anew",
@@ -140,7 +140,7 @@ def dark_step(chip: HeaterChip, dark: Darkness) -> CheckStep:
         return CheckStep(
             name,
             "warn",
-            f"{numbered('detector', below.tolist())} read less than the record's zero",
+            f"less than the record's zero at {numbered('detector', below.tolist())}",
             "zero the detectors, and measure their record anew",
             values,
         )
@@ -185,14 +185,14 @@ def rise_step(
         )
     if len(dead):
         still = dark.scatter[dead] == 0.0
-        how = "stuck at one value" if still.all() and (dark.scatter > 0).any() else "see no light"
+        how = "stuck at one value" if still.all() and (dark.scatter > 0).any() else "no light"
         shown = ", ".join(names(chip)[k] for k in dead[:4])
         return CheckStep(
             name,
             "BAD",
-            f"{numbered('detector', dead.tolist())} {how}: {shown}{' ...' if len(dead) > 4 else ''}",
+            f"{how} at {numbered('detector', dead.tolist())}: {shown}{' ...' if len(dead) > 4 else ''}",
             "is the diode's cable in, its fibre on the right port and its facet clean, its bias on? Swap two cables: does the "
-            "fault go with the cable or stay with the channel? Mask it in the record if it is dead",
+            "fault go with the cable or stay with the channel?",
             values,
         )
     return CheckStep(
