@@ -262,9 +262,9 @@ def test_any_answer_gives_a_value_or_a_named_error(answer: bytes) -> None:
     opening = [*OPENING[:2], (b"nupall?\n", b"Q8iv-0123:0\n"), OPENING[3]]
     wire = [*opening, (b"vall?\n", answer)]
     with scripted(wire) as transport:
-        transport.timeout = 0.01
         device = Qontrol("heaters", transport, options(8))
         device.open()
+        transport.timeout = 0.01
         try:
             back = device.read_back()
         except (ConnectionLost, DeviceError, DeviceTimeout):
