@@ -12,14 +12,17 @@ from hilonn.checks.report import CheckedBench, CheckReport, CheckStep
 from hilonn.devices import Actuators, Laser
 from hilonn.errors import HilonnError
 
+BY_HAND = "switch the laser and the heater supply off by hand before anything else"
+
 
 def check_bench(bench: CheckedBench) -> CheckReport:
     """Identities, limits, records, temperature, darkness, light, link budget, one known pattern a chip, safe state.
 
     A step that fails tells why, and leaves out what depends on it; the bench is made safe in any case.
     """
-    steps = [*identity_steps(bench), *limit_steps(bench), *record_steps(bench)]
+    steps = [*identity_steps(bench), *limit_steps(bench)]
     try:
+        steps += record_steps(bench)
         warm = temperature_steps(bench)
         steps += [*warm, *interlock_step(bench)]
         if all(s.good for s in warm):
@@ -54,7 +57,6 @@ def _chips(bench: CheckedBench) -> list[CheckStep]:
 
 
 def _made_safe(bench: CheckedBench) -> list[CheckStep]:
-    advice = "switch the laser and the heater supply off by hand before anything else"
     try:
         bench.safe_state()
         left = [d.name for d in bench.devices.values() if isinstance(d, Laser) and d.emission()]
@@ -65,7 +67,7 @@ def _made_safe(bench: CheckedBench) -> list[CheckStep]:
                 if (np.abs(device.read_back() - off) > grain).any():
                     left.append(device.name)
     except HilonnError as error:
-        return [CheckStep("safe state", "BAD", str(error), advice)]
+        return [CheckStep("safe state", "BAD", str(error), BY_HAND)]
     if left:
-        return [CheckStep("safe state", "BAD", f"still on: {', '.join(left)}", advice)]
+        return [CheckStep("safe state", "BAD", f"still on: {', '.join(left)}", BY_HAND)]
     return [CheckStep("safe state", "ok", "light off, heaters at zero")]

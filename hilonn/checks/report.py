@@ -70,6 +70,10 @@ class CheckReport:
         """The step called ``name``; KeyError where there is none."""
         return {s.name: s for s in self.steps}[name]
 
+    def and_then(self, step: CheckStep) -> CheckReport:
+        """This report with one more ``step``."""
+        return CheckReport(self.bench, self.backend, (*self.steps, step))
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
@@ -108,7 +112,7 @@ def not_opened(bench: str, error: Exception) -> CheckReport:
         "opening",
         "BAD",
         str(error),
-        "nothing was switched on; mend what is named and check again (`hilonn discover` finds boxes, their "
+        "opening switches nothing on; mend what is named and check again (`hilonn discover` finds boxes, their "
         "addresses and serial numbers)",
         {"error": type(error).__name__},
     )

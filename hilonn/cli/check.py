@@ -6,7 +6,7 @@ import json as json_module
 import sys
 
 from hilonn.bench import Bench
-from hilonn.checks import not_opened
+from hilonn.checks import BY_HAND, CheckReport, CheckStep, not_opened
 from hilonn.errors import ConfigError, HilonnError
 
 
@@ -15,13 +15,17 @@ def check_command(
 ) -> int:
     """Print the report; the exit code is 0 for go and 1 for no-go, one that does not open among them. ConfigError where
     the file is wrong."""
+    report: CheckReport | None = None
     try:
         with Bench.open(bench, seed=seed, chip_seed=chip_seed, imports=imports) as opened:
             report = opened.check()
     except ConfigError:
         raise
     except HilonnError as error:
-        report = not_opened(bench, error)
+        if report is None:
+            report = not_opened(bench, error)
+        else:
+            report = report.and_then(CheckStep("closing", "BAD", str(error), BY_HAND))
     if json:
         sys.stdout.write(json_module.dumps(report.as_dict()) + "\n")
     else:

@@ -120,7 +120,9 @@ class Server:
                 with self.instrument.rack.lock:
                     replies = session.feed(data)
                 for reply in replies:
-                    if not self._answer(peer, reply, at_once=came_before):
+                    if self._stopping.is_set() or not self._answer(
+                        peer, reply, at_once=came_before
+                    ):
                         return
                     came_before = True
         except OSError:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from hilonn.bench import Bench
 from hilonn.checks import CheckReport
 from hilonn.cli.main import app
+from hilonn.errors import DeviceTimeout
 from hilonn.simulators.emulators.lab import Lab
 from hilonn.simulators.emulators.lab_16 import build
 
@@ -140,3 +141,26 @@ def test_a_file_that_is_wrong_is_bad_input(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["check", str(path), "--json"])
     assert result.exit_code == 2
     assert result.stdout == ""
+
+
+def test_a_lab_that_stops_during_the_check_is_told_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was found stays in the report, and nobody is told that nothing was switched on."""
+    lab, path = served(tmp_path)
+    settling = "hilonn.checks.pattern._settling"
+
+    def stopped(*rest: object) -> None:
+        lab.__exit__(None, None, None)
+        raise DeviceTimeout("gone")
+
+    monkeypatch.setattr(settling, stopped)
+    with lab:
+        lab.write_bench(path)
+        code, report = result_of(path)
+    assert code == 1
+    steps = {s["name"]: s for s in report["steps"]}  # type: ignore[attr-defined]
+    assert steps["detectors of meter"]["good"]
+    assert steps["safe state"]["state"] == "BAD"
+    assert "by hand" in steps["safe state"]["next"]
+    assert "opening" not in steps
