@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from hilonn.checks.boxes import identity_steps, interlock_step, limit_steps, temperature_steps
@@ -27,7 +29,8 @@ def check_bench(bench: CheckedBench) -> CheckReport:
         steps += [*warm, *interlock_step(bench)]
         if all(s.good for s in warm):
             steps += darken(bench)
-            steps += _chips(bench)
+            for step in _chips(bench):
+                steps.append(step)  # one by one: what was found before a box is lost is told
     except HilonnError as error:
         steps.append(
             CheckStep("the boxes", "BAD", str(error), "mend what is named, and check again")
@@ -37,23 +40,22 @@ def check_bench(bench: CheckedBench) -> CheckReport:
     return CheckReport(bench.name, bench.backend, tuple(steps))
 
 
-def _chips(bench: CheckedBench) -> list[CheckStep]:
+def _chips(bench: CheckedBench) -> Iterator[CheckStep]:
     """All chips in the dark, then light, then all chips lit. Light stays off where no chip is ready for it."""
-    steps: list[CheckStep] = []
     ready = []
     for chip in bench.chips.values():
         found, programmed = dark_steps(bench, chip)
-        steps += found
+        yield from found
         if programmed is not None:
             ready.append(programmed)
     if not ready:
-        return steps
-    steps.append(light_step(bench))
-    if steps[-1].good:
+        return
+    light = light_step(bench)
+    yield light
+    if light.good:
         for programmed in ready:
-            steps += lit_steps(programmed)
-        steps += laser_steps(bench)
-    return steps
+            yield from lit_steps(programmed)
+        yield from laser_steps(bench)
 
 
 def _made_safe(bench: CheckedBench) -> list[CheckStep]:
