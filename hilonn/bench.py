@@ -15,7 +15,6 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from hilonn import registry
-from hilonn.bench_check import CheckReport, check_bench
 from hilonn.bench_file import (
     BenchFile,
     BenchSource,
@@ -27,6 +26,7 @@ from hilonn.bench_file import (
     parse_wire,
     read_source,
 )
+from hilonn.checks import CheckReport, check_bench
 from hilonn.chips import MatrixChip
 from hilonn.chips.nominal import nominal_records
 from hilonn.clock import Clock, WallClock

@@ -12,7 +12,7 @@ from hilonn.chips.chip import ChipStatistics
 from hilonn.devices import DetectorReadings, Modulators, Photodetectors, Timing
 from hilonn.errors import SaturationError
 from hilonn.records import InstrumentRecord
-from hilonn.typing import FloatArray, IntArray
+from hilonn.typing import BoolArray, FloatArray, IntArray
 
 NULLS = 16
 """Samples with the modulators at their null that end every play, or a sixteenth of its samples if that
@@ -90,6 +90,28 @@ class Detection:
             index,
             clipped,
         )
+
+    def still(
+        self,
+        modulators: Modulators,
+        samples: int,
+        averages: int,
+        index: int,
+        *,
+        null: FloatArray,
+    ) -> tuple[FloatArray, BoolArray]:
+        """What every detector reads at range ``index`` with the modulators at their null, in its own unit, and where it
+        stands at the range's end: (samples, detectors) each."""
+        detectors = self._detectors
+        if detectors.range != index:
+            detectors.set_range(index)
+        detectors.arm(samples, averages, self._timing)
+        drive = np.repeat(null[np.newaxis], samples, axis=0)
+        modulators.load(drive, replace(self._timing, plays=averages))
+        modulators.play()
+        found = detectors.fetch()
+        order = np.concatenate((self._plus, self._minus))
+        return found.signal[:, order], found.saturated[:, order]
 
     def _search(
         self, modulators: Modulators, drive: FloatArray, ready: Callable[[], None] | None

@@ -63,14 +63,14 @@ class HeaterChip(MatrixChip):
         self._modulators, self._modulator_channels = require(
             wiring, "modulators", Modulators, ports, name
         )
-        detectors, pairs = require(wiring, "photodetectors", Photodetectors, 2 * ports, name)
+        self._detectors, pairs = require(wiring, "photodetectors", Photodetectors, 2 * ports, name)
         high = self._shifters.spec.bound("high", self._shifters.channels)
         self._layout = layout
         self._heaters = Heaters.of(chip, layout, high[self._heater_channels])
         self._detection = Detection(
-            detectors, pairs, records.photodetectors, timing, self.statistics
+            self._detectors, pairs, records.photodetectors, timing, self.statistics
         )
-        self.ranges = len(detectors.ranges)
+        self.ranges = len(self._detectors.ranges)
         self._v_pi = records.modulators.value("v_pi")
         self._bias = records.modulators.value("bias")
         self._null = np.zeros(self._modulators.channels)
@@ -120,7 +120,7 @@ class HeaterChip(MatrixChip):
         drives = self._heaters.drives(own)
         if known is not None:
             # Nearest to the last, turn upon turn, a chip would climb to its power's limit and stop there.
-            hot = self._power(drives) > NEARLY * self.power_budget
+            hot = self.heater_power(drives) > NEARLY * self.power_budget
             if hot.any():
                 own[hot] = self._heaters.self_phases(phases[hot], None)
                 drives[hot] = self._heaters.drives(own[hot])
@@ -145,7 +145,7 @@ class HeaterChip(MatrixChip):
     def spent(self) -> tuple[float, float]:
         return self.statistics.wire_seconds, self.statistics.settling_seconds
 
-    def _power(self, drives: FloatArray) -> FloatArray:
+    def heater_power(self, drives: FloatArray) -> FloatArray:
         """W (k,) that the bench's gate counts for ``drives`` (k, heaters)."""
         resistance: FloatArray = self._heaters.resistance
         if self._shifters.spec.resistance is not None:
@@ -173,6 +173,22 @@ class HeaterChip(MatrixChip):
     def heaters_of(self) -> PhaseShifters:
         """The device that drives the heaters."""
         return self._shifters
+
+    @property
+    def modulators_of(self) -> Modulators:
+        """The device that plays the inputs."""
+        return self._modulators
+
+    @property
+    def detectors_of(self) -> Photodetectors:
+        """The device that reads the outputs."""
+        return self._detectors
+
+    @property
+    def full_drives(self) -> tuple[FloatArray, FloatArray, IntArray]:
+        """The lowest and the highest drive (inputs,) that inputs of -1 and 1 ask of the modulators, and their channels."""
+        ends = drive_of_amplitude(np.array([[-1.0], [1.0]]), self._v_pi, self._bias)
+        return ends.min(axis=0), ends.max(axis=0), self._modulator_channels
 
     @property
     def heater_channels(self) -> IntArray:
@@ -218,6 +234,11 @@ class HeaterChip(MatrixChip):
             )
         self.statistics.runs += 1
         return plus, minus, index
+
+    def still(self, index: int, samples: int, averages: int = 1) -> tuple[FloatArray, BoolArray]:
+        """What every detector reads at range ``index`` with the modulators at their null, in the device's own unit, and
+        where it stands at the range's end: (samples, detectors) each, those that add first. Heaters stay as they are."""
+        return self._detection.still(self._modulators, samples, averages, index, null=self._null)
 
     def _prepared(self, settings: Settings) -> AbstractContextManager[Callable[[], None]]:
         """``settings`` programmed for a signed reading."""

@@ -333,7 +333,14 @@ def emulate(
         bool, typer.Option(help="Time moves with what the client does, not with the wall's clock.")
     ] = False,
     fault: Annotated[
-        list[str] | None, typer.Option(help="BOX:KIND[@AFTER][xCOUNT]; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC",
+            help=(
+                "What goes wrong: q:drop@100x3 (a wire), santec:interlock@100 or tec:disturb=1.5 (a box), "
+                "chip:dead_heater:37@60 (the chip); may be repeated."
+            ),
+        ),
     ] = None,
     chip_seed: ChipSeedOption = 0,
     imports: ImportOption = None,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from hilonn.simulators.emulators.mishaps import Mishap
 from hilonn.simulators.emulators.rack import Rack
 
 
@@ -56,6 +57,10 @@ class Instrument(ABC):
     @abstractmethod
     def state(self) -> dict[str, str]:
         """What its front panel would show, for people."""
+
+    def mishaps(self) -> dict[str, Mishap]:
+        """What can happen to it, by the names that ``hilonn emulate --fault`` takes."""
+        return {}
 
     def greeting(self) -> bytes:
         """What it sends by itself after power-on."""

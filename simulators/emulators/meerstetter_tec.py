@@ -12,11 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hilonn.simulators.emulators.instrument import LineInstrument, Reply
+from hilonn.simulators.emulators.mishaps import Mishap
 from hilonn.simulators.emulators.rack import Rack
 
 A_FRAME = 8e-3  # s, mean: 40 bytes at 57600 baud, and the converter's timer at 1 ms
 AMBIENT = 22.0  # degC, to which a mount goes that nobody regulates
 IDENTITY = "8065-TEC-1091 G01   "
+FAILURE = 105.0
+"""An error number, where none is asked for."""
 NOT_AVAILABLE, BUSY, FORMAT, NO_PARAMETER, READ_ONLY, RANGE, NO_INSTANCE = 1, 2, 4, 5, 6, 7, 8
 
 
@@ -75,6 +78,12 @@ class MeerstetterBox(LineInstrument):
         }
 
     # -- what goes wrong ------------------------------------------------------------------------------
+
+    def mishaps(self) -> dict[str, Mishap]:
+        return {
+            "disturb": Mishap(self.disturb, value=1.0),
+            "fail": Mishap(lambda number: self.fail(int(number)), self.reboot, value=FAILURE),
+        }
 
     def disturb(self, step: float) -> None:
         """A sudden step (K) of the mount, which the controller then removes."""

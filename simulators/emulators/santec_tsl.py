@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from hilonn.simulators.emulators.mishaps import Mishap
 from hilonn.simulators.emulators.rack import Rack
 from hilonn.simulators.emulators.scpi import (
     ILLEGAL_VALUE,
@@ -106,6 +107,9 @@ class SantecTslBox(ScpiInstrument):
         }
 
     # -- what a person does at the box ----------------------------------------------------------------
+
+    def mishaps(self) -> dict[str, Mishap]:
+        return {"interlock": Mishap(lambda _: self.open_interlock(), self.close_interlock)}
 
     def open_interlock(self) -> None:
         """Somebody opens the lab's door: the light goes, and does not come back by itself."""

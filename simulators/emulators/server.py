@@ -15,6 +15,7 @@ import numpy as np
 
 from hilonn.simulators.emulators.faults import Fault, WireFaults, garbled
 from hilonn.simulators.emulators.instrument import Instrument, Reply
+from hilonn.simulators.emulators.mishaps import Mishaps
 
 _POLL = 0.05  # s between looks at whether to stop
 SPREAD = 0.25
@@ -63,6 +64,7 @@ class Server:
     def __init__(self, instrument: Instrument, latency: Latency | None = None) -> None:
         self.instrument = instrument
         self.faults = WireFaults()
+        self.mishaps = Mishaps()
         self.latency = latency
         self.transactions = 0
         self.busy_seconds = 0.0
@@ -118,7 +120,9 @@ class Server:
                 with self.instrument.rack.lock:
                     replies = session.feed(data)
                 for reply in replies:
-                    if not self._answer(peer, reply, at_once=came_before):
+                    if self._stopping.is_set() or not self._answer(
+                        peer, reply, at_once=came_before
+                    ):
                         return
                     came_before = True
         except OSError:
@@ -130,6 +134,9 @@ class Server:
     def _answer(self, peer: _Peer, reply: Reply, at_once: bool = False) -> bool:
         """Send one reply, as fast and as whole as latency and faults allow; False ends the connection. ``at_once``: the
         box began with it when it was through with the last one, however late it is that we look."""
+        if self.mishaps.waiting:
+            with self.instrument.rack.lock:
+                self.mishaps.follow(self.transactions)
         self.transactions += 1
         busy = reply.busy if self.latency is None else self.latency.draw(reply.busy)
         rack = self.instrument.rack

@@ -6,6 +6,7 @@ not come back by itself.
 
 from __future__ import annotations
 
+from hilonn.simulators.emulators.mishaps import Mishap
 from hilonn.simulators.emulators.rack import Rack
 from hilonn.simulators.emulators.scpi import (
     ILLEGAL_VALUE,
@@ -86,6 +87,12 @@ class ThorlabsItcBox(ScpiInstrument):
         return found
 
     # -- what a person does at the box ----------------------------------------------------------------
+
+    def mishaps(self) -> dict[str, Mishap]:
+        return {
+            "interlock": Mishap(lambda _: self.open_interlock(), self.close_interlock),
+            "sensor": Mishap(lambda _: self.lose_sensor(), lambda: self.lose_sensor(False)),
+        }
 
     def open_interlock(self) -> None:
         """Somebody opens the lab's door."""

@@ -9,8 +9,8 @@ import pytest
 
 from hilonn.errors import ConfigError, ConnectionLost, DeviceError, DeviceTimeout
 from hilonn.simulators.emulators import PtyServer, Rack, TcpServer
+from hilonn.simulators.emulators.fault_texts import parse_fault
 from hilonn.simulators.emulators.faults import KINDS, Fault, WireFaults
-from hilonn.simulators.emulators.lab import parse_fault
 from hilonn.simulators.emulators.server import Latency
 from hilonn.transports import Transport
 from hilonn.transports.tcp import TcpWire
