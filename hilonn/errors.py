@@ -24,6 +24,10 @@ class LimitError(HilonnError):
     exit_code = 3
 
 
+class InterlockError(LimitError):
+    """An interlock tripped, or a laser went off by itself: the bench was made safe, or is refused light and heat."""
+
+
 class ConnectionLost(HilonnError):
     """The peer is gone. What it holds is unknown until it is connected and checked again."""
 

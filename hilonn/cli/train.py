@@ -10,8 +10,9 @@ from typing import Any
 
 from hilonn import workflow
 from hilonn.cli.display import TrainingDisplay
+from hilonn.errors import HilonnError
 from hilonn.experiment import load_experiment
-from hilonn.training import Interrupted
+from hilonn.training import LOST, Interrupted
 
 
 def train_command(
@@ -39,8 +40,10 @@ def train_command(
     with TrainingDisplay(f"{loaded.name} on {bench}") as display:
         try:
             result = workflow.train(loaded, bench, folder, options, display.update, display.start)
-        except Interrupted:
-            raise Interrupted(_resumable(folder)) from None
+        except Interrupted as stop:
+            raise Interrupted(_resumable(folder, stop)) from None
+        except LOST as error:
+            raise type(error)(_stopped(folder, error)) from error
     _print_result(result, json)
 
 
@@ -51,8 +54,10 @@ def resume_command(run: Path, *, force: bool, json: bool) -> None:
             result = workflow.resume(
                 run, force=force, on_progress=display.update, on_start=display.start
             )
-        except Interrupted:
-            raise Interrupted(_resumable(run)) from None
+        except Interrupted as stop:
+            raise Interrupted(_resumable(run, stop)) from None
+        except LOST as error:
+            raise type(error)(_stopped(run, error)) from error
     _print_result(result, json)
 
 
@@ -88,8 +93,18 @@ def _print_result(result: dict[str, Any], json: bool) -> None:
     )
 
 
-def _resumable(folder: Path) -> str:
-    return f"interrupted; the step was finished and saved. Go on with: hilonn resume {folder}"
+def _resumable(folder: Path, stop: Interrupted) -> str:
+    what = str(stop) or "interrupted; the step was finished and saved"
+    return f"{what}. Go on with: hilonn resume {folder}"
+
+
+def _stopped(folder: Path, error: HilonnError) -> str:
+    """What went wrong, and how to go on where there is a run to go on with."""
+    if not (folder / "run.json").exists():
+        return str(error)
+    return (
+        f"{error}\nThe run is whole up to its last checkpoint. Go on with: hilonn resume {folder}"
+    )
 
 
 def _free_folder(parent: Path, name: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import struct
 import threading
 import time
 from contextlib import suppress
@@ -173,6 +174,14 @@ class Server:
             self.instrument.reboot()
         self._silent = False
 
+    def hang(self) -> None:
+        """Nothing is taken or answered any more, and every connection stays; ``reboot`` or ``wake`` ends it."""
+        self._silent = True
+
+    def wake(self) -> None:
+        """What hung goes on: what came meanwhile is lost."""
+        self._silent = False
+
 
 class TcpServer(Server):
     """A box on 127.0.0.1; ``port`` 0 takes a free one. Several clients may be connected at once."""
@@ -183,6 +192,7 @@ class TcpServer(Server):
         super().__init__(instrument, latency)
         self._wanted = port
         self._listener: socket.socket | None = None
+        self._peers: list[_Socket] = []
         self.port = port
 
     @property
@@ -203,6 +213,24 @@ class TcpServer(Server):
             self._listener.close()
             self._listener = None
 
+    def drop(self) -> None:
+        """Break every connection, as a cable or a switch does: a reset, and the box goes on as it was."""
+        peers, self._peers = self._peers, []
+        for peer in peers:
+            peer.reset()
+
+    def switch_off(self) -> None:
+        """Power goes: whatever the box drove is off, connections break, and nobody answers on its port."""
+        self.drop()
+        self.stop()
+        self.reboot()
+
+    def switch_on(self) -> None:
+        """Power comes back, on the same port."""
+        self._wanted = self.port
+        self.reboot()
+        self.start()
+
     def _accept(self, listener: socket.socket) -> None:
         while not self._stopping.is_set():
             try:
@@ -214,12 +242,23 @@ class TcpServer(Server):
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             opened.settimeout(_POLL)
             peer = _Socket(opened)
+            self._peers = [p for p in self._peers if not p.closed] + [peer]
             self._spawn(threading.Thread(target=self._serve, args=(peer,), daemon=True))
 
 
 class _Socket:
     def __init__(self, opened: socket.socket) -> None:
         self._socket = opened
+
+    @property
+    def closed(self) -> bool:
+        return self._socket.fileno() < 0
+
+    def reset(self) -> None:
+        """The reader finds the end, and closes with a reset."""
+        with suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._socket.shutdown(socket.SHUT_RD)
 
     def read(self) -> bytes | None:
         try:
