@@ -45,7 +45,9 @@ from hilonn.errors import (
     DeviceTimeout,
     HilonnError,
     InterlockError,
+    Interrupted,
     LimitError,
+    tell_too,
 )
 from hilonn.interruptions import (
     Interruptions,
@@ -362,11 +364,9 @@ class Bench:
         try:
             self.close()
         except DeviceError as unsafe:
-            if isinstance(
-                error, HilonnError
-            ):  # what went wrong first is what the reader has to know first
-                raise type(error)(f"{error}\n{unsafe}") from error
-            raise
+            if not isinstance(error, (HilonnError, Interrupted)):
+                raise
+            tell_too(error, str(unsafe))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Itself: a bench is one thing in the world (scikit-learn copies an estimator's parameters)."""

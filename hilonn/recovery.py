@@ -14,6 +14,7 @@ from hilonn.errors import (
     DeviceTimeout,
     HilonnError,
     LimitError,
+    tell_too,
 )
 from hilonn.safety import SafetyGate
 
@@ -138,7 +139,8 @@ def wait_until_whole(
             else:
                 missing.append(missing.pop(0))  # look at the others meanwhile
             if bench.clock.now() > deadline:
-                raise type(error)(f"{error}\nwaited {patience:g} s; then: {last}") from again
+                tell_too(error, f"waited {patience:g} s; then: {last}")
+                raise error from again
 
 
 def _made_safe(bench: RecoverableBench) -> str:

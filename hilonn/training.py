@@ -22,6 +22,7 @@ from hilonn.errors import (
     InterlockError,
     ResumeError,
 )
+from hilonn.errors import Interrupted as Interrupted  # raised by what is here
 from hilonn.network import Network
 from hilonn.passes import (
     Keep,
@@ -60,10 +61,6 @@ LOST = (ConnectionLost, DeviceTimeout, DeviceError, InterlockError)
 TRIES = 3
 """How often the same step, epoch's begin or evaluation is begun anew after a loss; then its error is raised."""
 T = TypeVar("T")
-
-
-class Interrupted(Exception):
-    """The first Ctrl-C: the step was finished, the checkpoint written. The run can be resumed."""
 
 
 @dataclass(frozen=True, slots=True)

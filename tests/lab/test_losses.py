@@ -137,9 +137,7 @@ def test_an_interlock_is_waited_out_if_the_bench_file_says_so(
 
 
 @pytest.mark.parametrize("event", [open_and_close, disturbed])
-def test_an_interlock_stops_the_run(
-    lab: Lab, truth: Truth, tmp_path: Path, event: object
-) -> None:
+def test_an_interlock_stops_the_run(lab: Lab, truth: Truth, tmp_path: Path, event: object) -> None:
     bench = bench_with(lab, tmp_path / "bench.toml", 'on_connection_lost = "wait"')
     loss = event(lab)  # type: ignore[operator]
     with running(Learning(lab, bench, tmp_path / "run")) as learning:

@@ -111,6 +111,8 @@ class Learning:
     folder: Path
     epochs: int = 6
     seed: int = 0
+    text: str = lab_4.XOR
+    master: str = "rp1"
     accuracy: float = 0.0
     error: BaseException | None = None
     trainer: Any = None
@@ -119,15 +121,15 @@ class Learning:
     def __call__(self) -> None:
         try:
             with Bench.open(self.bench, seed=self.seed) as bench:
-                text = lab_4.XOR.format(epochs=self.epochs)
-                experiment = parse_experiment(text, name="xor", folder=Path(), where="xor")
+                text = self.text.format(epochs=self.epochs)
+                experiment = parse_experiment(text, name="test", folder=Path())
                 data = experiment.load_data(None)
                 network = experiment.network(data)
                 self.trainer = Trainer(bench.chip(), network, experiment.rule, seed=self.seed)
                 self.trainer.fit(
                     data.train,
                     epochs=self.epochs,
-                    batch=20,
+                    batch=experiment.file.training.batch,
                     out=self.folder,
                     checkpoint_seconds=0.5,
                 )
@@ -143,7 +145,7 @@ class Learning:
         return [e for e in Run.open(self.folder).events() if e["kind"] == kind]
 
     def played(self) -> int:
-        master = self.lab.servers["rp1"].instrument
+        master = self.lab.servers[self.master].instrument
         assert isinstance(master, RedPitayaBox)
         return master.played
 
