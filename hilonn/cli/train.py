@@ -10,7 +10,7 @@ from typing import Any
 
 from hilonn import workflow
 from hilonn.cli.display import TrainingDisplay
-from hilonn.errors import HilonnError
+from hilonn.errors import HilonnError, tell_too
 from hilonn.experiment import load_experiment
 from hilonn.training import LOST, Interrupted
 
@@ -43,7 +43,8 @@ def train_command(
         except Interrupted as stop:
             raise Interrupted(_resumable(folder, stop)) from None
         except LOST as error:
-            raise type(error)(_stopped(folder, error)) from error
+            _tell_how_to_go_on(folder, error)
+            raise
     _print_result(result, json)
 
 
@@ -57,7 +58,8 @@ def resume_command(run: Path, *, force: bool, json: bool) -> None:
         except Interrupted as stop:
             raise Interrupted(_resumable(run, stop)) from None
         except LOST as error:
-            raise type(error)(_stopped(run, error)) from error
+            _tell_how_to_go_on(run, error)
+            raise
     _print_result(result, json)
 
 
@@ -98,13 +100,11 @@ def _resumable(folder: Path, stop: Interrupted) -> str:
     return f"{what}. Go on with: hilonn resume {folder}"
 
 
-def _stopped(folder: Path, error: HilonnError) -> str:
-    """What went wrong, and how to go on where there is a run to go on with."""
-    if not (folder / "run.json").exists():
-        return str(error)
-    return (
-        f"{error}\nThe run is whole up to its last checkpoint. Go on with: hilonn resume {folder}"
-    )
+def _tell_how_to_go_on(folder: Path, error: HilonnError) -> None:
+    """Where there is a run to go on with."""
+    if (folder / "run.json").exists():
+        more = f"The run is whole up to its last checkpoint. Go on with: hilonn resume {folder}"
+        tell_too(error, more)
 
 
 def _free_folder(parent: Path, name: str) -> Path:

@@ -18,6 +18,7 @@ from hilonn.simulators.emulators.faults import Fault, WireFaults, garbled
 from hilonn.simulators.emulators.instrument import Instrument, Reply
 
 _POLL = 0.05  # s between looks at whether to stop
+_AT_ONCE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # SO_LINGER: close with a reset
 SPREAD = 0.25
 """Standard deviation of the logarithm of a box's busy times."""
 
@@ -257,7 +258,7 @@ class _Socket:
     def reset(self) -> None:
         """The reader finds the end, and closes with a reset."""
         with suppress(OSError):
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             self._socket.shutdown(socket.SHUT_RD)
 
     def read(self) -> bytes | None:

@@ -19,6 +19,7 @@ from hilonn.simulators.emulators.lab import Lab
 from hilonn.simulators.emulators.red_pitaya import RedPitayaBox
 from hilonn.simulators.emulators.santec_tsl import SantecTslBox
 from hilonn.training import Trainer
+from hilonn.workflow import ask_heaters
 from tests.lab import lab_4
 
 LOOK = 5e-3
@@ -113,6 +114,7 @@ class Learning:
     seed: int = 0
     text: str = lab_4.XOR
     master: str = "rp1"
+    asks_heaters: bool = False
     accuracy: float = 0.0
     error: BaseException | None = None
     trainer: Any = None
@@ -132,12 +134,16 @@ class Learning:
                     batch=experiment.file.training.batch,
                     out=self.folder,
                     checkpoint_seconds=0.5,
+                    prepare=self._prepare if self.asks_heaters else None,
                 )
                 self.accuracy = self.trainer.evaluate(data.test).accuracy
         except Exception as error:  # noqa: BLE001 - looked at by the test
             self.error = error
         finally:
             self.ended.set()
+
+    def _prepare(self, run: Run) -> None:
+        ask_heaters(self.trainer, self.trainer.bench, run)
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         if not (self.folder / "events.jsonl").exists():
@@ -182,7 +188,7 @@ def suffer(learning: Learning, truth: Truth, losses: list[Loss], plays: int = 30
         wait_until(lambda n=number: len(learning.events("lost")) >= n, f"{loss.box} is missed")  # type: ignore[misc]
         loss.noticed = learning.events("lost")[number - 1]["time"]
         wait_until(
-            lambda l=loss: truth.safe_at(l.noticed, l.box) < float("inf"),  # type: ignore[misc]
+            lambda lost=loss: truth.safe_at(lost.noticed, lost.box) < float("inf"),  # type: ignore[misc]
             f"all but {loss.box} are safe; on are {sorted(truth.on())}",
         )
         loss.safe = truth.safe_at(loss.noticed, loss.box)
