@@ -26,7 +26,7 @@ from hilonn.typing import FloatArray, Snapshot
 
 RAMP_STEPS = 20
 """Steps of a ramp of a device that states no slew rate: what a bench's closing uses."""
-RAMP_SECONDS = 0.5
+RAMP_SECONDS = 0.3
 """On the clock, that such a ramp may take: on a slow wire it has fewer steps, or is left out."""
 LIMITS = ("low", "high", "current", "max_power", "resistance", "slew_rate")
 

@@ -140,7 +140,7 @@ def test_a_bank_in_the_order_stands_for_its_members() -> None:
     assert [[d.name for d in stage] for stage in staged] == [["in0", "in1"], ["meter"]]
 
 
-@pytest.mark.parametrize(("seconds", "most"), [(0.0, 20), (0.04, 13), (0.1, 6), (0.3, 0), (2.0, 0)])
+@pytest.mark.parametrize(("seconds", "most"), [(0.0, 20), (0.04, 8), (0.1, 3), (0.2, 0), (2.0, 0)])
 def test_a_ramp_is_bounded_whatever_the_wire(seconds: float, most: int) -> None:
     clock = VirtualClock()
     gate = SafetyGate(clock)
