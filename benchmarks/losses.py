@@ -81,6 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=5, help="undisturbed runs")
+    parser.add_argument("--plays", type=int, default=60, help="before the loss")
     parser.add_argument("--stop", action="store_true")
     parser.add_argument("--latency", action="store_true", help="with the boxes' busy times")
     options = parser.parse_args()
@@ -112,16 +113,16 @@ def main() -> None:
         print("| box | loss | noticed after, s | others safe, s later | then | accuracy |")
         print("|---|---|---|---|---|---|")
         for box, kind in cases:
-            print(row(lab, run(f"{box} {kind}", 0), box, kind), flush=True)
+            print(row(lab, run(f"{box} {kind}", 0), box, kind, options.plays), flush=True)
 
 
-def row(lab: Lab, learning: Learning, box: str, kind: str) -> str:
+def row(lab: Lab, learning: Learning, box: str, kind: str, plays: int) -> str:
     """One line of the table."""
     loss = loss_of(lab, box, kind)
     but = "" if kind in ("interlock", "out of its window") else box
     loss.box = but
     with Truth(lab) as truth, running(learning):
-        suffer(learning, truth, [loss], plays=60)
+        suffer(learning, truth, [loss], plays=plays)
     back = learning.events("back")
     if learning.error is not None:
         then = f"stopped: {type(learning.error).__name__}, exit {learning.error.exit_code}"  # type: ignore[attr-defined]
