@@ -25,8 +25,8 @@ from tests.exits.small_bench import HEATERS, MESH_HEATERS, PORTS
 
 BOXES = ("q", "rp0", "rp1", "meter0", "santec", "tec", "shutter")
 AMPLIFIER, BOOSTER = 8.0, 10.0
-TIMEOUT = 0.5
-"""s: of every wire, so that a box that hangs is noticed soon."""
+TIMEOUT = 1.0
+"""s: of every wire, so that a box that hangs is noticed soon, and a busy machine is not taken for one."""
 XOR = """
 [data]
 name = "xor"
