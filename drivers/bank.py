@@ -69,7 +69,13 @@ class _Together:
     def all(self, work: Sequence[Callable[[], T]]) -> list[T]:
         if self._pool is None:
             return [do() for do in work]
-        futures = [self._pool.submit(do) for do in work]
+        gate = self.members[0].gate
+
+        def passed(do: Callable[[], T]) -> T:
+            with gate.passed():  # interlocks: the bank has asked, for all of them
+                return do()
+
+        futures = [self._pool.submit(passed, do) for do in work]
         errors = [error for f in futures if (error := f.exception()) is not None]
         if errors:
             raise errors[0]

@@ -36,7 +36,6 @@ from hilonn.devices import (
     Device,
     Identity,
     Laser,
-    Modulators,
     TemperatureController,
     Timing,
 )
@@ -47,7 +46,10 @@ from hilonn.errors import (
     DeviceError,
     DeviceTimeout,
     HilonnError,
+    InterlockError,
+    Interrupted,
     LimitError,
+    tell_too,
 )
 from hilonn.interruptions import (
     Interruptions,
@@ -57,17 +59,20 @@ from hilonn.interruptions import (
     stop_exiting,
 )
 from hilonn.records import Records, load_records
+from hilonn.recovery import AsBefore, pause, wait_until_whole
 from hilonn.registry import Wire
+from hilonn.safe_order import make_safe, stages
 from hilonn.safety import Interlock, SafetyGate, interlock_reader
 from hilonn.transports.contract import ClockSource, Connection, RecordSource, Snapshotable
 from hilonn.transports.transport import Transport
 from hilonn.typing import Snapshot
+from hilonn.workers import Worker
 
 D = TypeVar("D", bound=Device)
 STABLE_TIMEOUT = 600.0
 """Seconds on the bench's clock that a temperature may take to settle before light goes on."""
-RETRY = (0.2, 5.0)
-"""s: first and longest pause between two looks at whether what was lost is back."""
+LASER_LOOK = 0.5
+"""s: a laser on a wire is asked so often, in between writes, whether its light is on still."""
 
 
 class Bench:
@@ -88,6 +93,8 @@ class Bench:
         self.wirings: dict[str, dict[str, Wire]] = {}
         self._record: str | None = None
         self._lit = False
+        self._as_before = AsBefore()
+        self._workers: dict[str, Worker] = {}
         self._open = False
         self._lock: FileLock | None = None
         self._handlers = False
@@ -161,16 +168,17 @@ class Bench:
             )
         return self.devices[name]
 
-    def light_on(self) -> None:
+    def light_on(self, asked: Callable[[], None] = lambda: None) -> None:
         """Temperatures first, then the lasers at their set power; nothing where light is on.
 
-        Raises LimitError where a laser is off that was switched on: it tripped, and is not
-        switched on again by itself. DeviceError where a temperature does not settle.
+        ``asked`` is called while a temperature settles, and may raise. Raises InterlockError where a laser is off that
+        was switched on: it tripped, and is not switched on again by itself. LimitError where one does not go on,
+        DeviceError where a temperature does not settle.
         """
         if self._lit:
             for laser in self._of(Laser):
                 if not laser.emission():
-                    raise LimitError(
+                    raise InterlockError(
                         f"{laser.name} is off although it was switched on: it tripped, or somebody "
                         "switched it off. See to the cause; then `hilonn resume` goes on from the "
                         "last checkpoint"
@@ -184,7 +192,8 @@ class Bench:
                         f"{controller.name} did not settle within {STABLE_TIMEOUT:g} s (it is at "
                         f"{controller.temperature():.3f} degC); light stays off"
                     )
-                self.clock.sleep(1.0)
+                pause(self.clock, 1.0, asked)
+        self._as_before.compare(self.devices.values())
         for laser in self._of(Laser):
             laser.set_emission(True)
             if not laser.emission():
@@ -192,6 +201,7 @@ class Bench:
                     f"{laser.name} was switched on and is off: is its interlock open, or its key turned off?"
                 )
         self._lit = True
+        self._as_before.note(self.devices.values())
 
     def status(self) -> dict[str, float]:
         """What a person at the bench would glance at: ``temperature`` (degC) of every controller, by
@@ -215,16 +225,13 @@ class Bench:
     def safe_state(self) -> None:
         """Light off, heaters ramped to zero, outputs off, in the order of ``[safety]``.
 
+        Each connection has its own thread, so that a box that hangs holds up none of the others (see ``safe_order``).
         Every step is tried even where another fails; failures are reported together.
         """
-        failures = []
         self._lit = False
-        with deferred(), self.gate.making_safe():
-            for step in self._safe_steps():
-                try:
-                    step()
-                except Exception as error:  # noqa: BLE001 - collected and raised below
-                    failures.append(error)
+        with deferred():
+            staged = stages(self.devices, self.file.safety.order)
+            failures = make_safe(staged, self._guarded_steps, self._worker_of)
         if failures:
             raise DeviceError(
                 f"bench {self.name} may not be safe: {len(failures)} steps failed\n"
@@ -235,74 +242,71 @@ class Bench:
     def waits_for(self, error: HilonnError) -> bool:
         """Whether the bench file says to wait after ``error`` of a verb."""
         safety = self.file.safety
-        if isinstance(error, LimitError):
+        if isinstance(error, InterlockError):
             return safety.on_interlock == "wait"
         lost = isinstance(error, (ConnectionLost, DeviceTimeout, DeviceError))
         return lost and safety.on_connection_lost == "wait"
 
-    def recover(self, error: HilonnError, notice: Callable[[str], None] | None = None) -> None:
+    def recover(
+        self,
+        error: HilonnError,
+        notice: Callable[[str], None] = lambda text: None,
+        asked: Callable[[], None] = lambda: None,
+    ) -> None:
         """After ``error`` of a verb: raise it, or wait until the bench is whole again, as its file says.
 
         Waiting, everything that still answers is made safe first; boxes that come back must say who they were; light
-        is on at the end, and what was programmed is not believed. ``notice`` is told what is waited for. After the
-        file's patience ``error`` is raised, with what was last wrong.
+        is on at the end, and what was programmed is not believed. ``notice`` is told what is waited for; ``asked`` is
+        called every fifth of a second and may raise, which ends the waiting. After the file's patience ``error`` is
+        raised, with what was last wrong.
         """
         if not self.waits_for(error):
             raise error
-        safety = self.file.safety
-        tell = notice or (lambda text: None)
-        deadline = self.clock.now() + safety.patience
-        pause, last = RETRY[0], str(error)
-        while True:
-            try:
-                self.safe_state()
-            except DeviceError as unsafe:
-                last = f"{error}; {unsafe}"  # what is gone cannot be made safe: the rest is
-            tell(last)
-            self.clock.sleep(pause)
-            pause = min(2 * pause, RETRY[1])
-            try:
-                self._bring_back()
-                self.gate.forget_trips()
-                self.light_on()
-                self.gate.check_interlocks()
-                return
-            except (ConnectionLost, DeviceTimeout, DeviceError, LimitError) as again:
-                last = str(again)
-                if self.clock.now() > deadline:
-                    raise type(error)(
-                        f"{error}\nwaited {safety.patience:g} s; then: {again}"
-                    ) from again
+        wait_until_whole(self, error, self.file.safety.patience, notice, asked)
 
-    def _bring_back(self) -> None:
-        """Open what was lost, and check who is there. Raises ConnectionLost, DeviceTimeout, DeviceError."""
-        for name, connection in self.connections.items():
-            if not isinstance(connection, Transport):
-                continue
-            frames = self.file.devices.items()
-            hung = [self.devices[d] for d, frame in frames if frame.connection == name]
-            if connection.lost:
-                connection.reconnect(0.0)
-                for device in hung:
-                    device.close()
-                    device.open()
-            for device in hung:
-                self._same_box(device)
-        for name, device in self.devices.items():
-            own = self.file.devices[name].connection is None and not device.members
-            if own and not device.nonblocking:
-                self._same_box(
-                    device
-                )  # a library keeps its connection, and opens it again by itself
+    @property
+    def watched(self) -> bool:
+        """Whether something is looked at only now and then that may spoil readings: an interlock."""
+        return self.gate.watches
 
-    def _same_box(self, device: Device) -> None:
-        """DeviceError where another box answers than at opening; what it holds is not believed."""
-        answered = device.identity()
-        if answered != self.identities[device.name]:
-            raise DeviceError(
-                f"{device.name}: {self.identities[device.name]} was there, {answered} answers now"
-            )
-        self.gate.reconnected(device)
+    def check_peers(self) -> None:
+        """ConnectionLost where a peer is gone, as far as that shows without asking it anything."""
+        for connection in self.connections.values():
+            if isinstance(connection, Transport):
+                connection.check_peer()
+
+    def make_sure(self) -> None:
+        """All is well now: peers are there, and no interlock is tripped. Raises ConnectionLost, InterlockError."""
+        self.check_peers()
+        self.gate.check_interlocks(anew=True)
+
+    def lost_connections(self) -> list[str]:
+        """Connections that have to be brought back after a loss: all that have a wire, for a box may have been
+        switched off and on without its wire telling."""
+        own = [d for d in self.devices.values() if not d.nonblocking and not d.members]
+        return list(dict.fromkeys(self._wire_name(d) for d in own))
+
+    def bring_back(self, connection: str) -> None:
+        """Connect again if need be, check who is there, open its devices anew and make them safe. Raises ConnectionLost,
+        DeviceTimeout, DeviceError."""
+        wire = self.connections.get(connection)
+        if isinstance(wire, Transport) and wire.lost:
+            wire.reconnect(0.0)
+        for device in self._behind(connection):
+            answered = device.identity()
+            if answered != self.identities[device.name]:
+                raise DeviceError(
+                    f"{device.name}: {self.identities[device.name]} was there, {answered} answers now"
+                )
+            device.open()
+            self.gate.reconnected(device)
+            with self.gate.making_safe():
+                for step in self._safe_steps(device):
+                    step()
+            self._as_before.put_back(device)
+
+    def _behind(self, connection: str) -> list[Device]:
+        return [d for d in self.devices.values() if self._wire_name(d) == connection]
 
     def close(self) -> None:
         """Make safe, disconnect, release. Safe to call twice."""
@@ -324,6 +328,9 @@ class Bench:
                             device.close()
                         for connection in self.connections.values():
                             connection.close()
+                        for worker in self._workers.values():
+                            worker.end()
+                        self._workers = {}
         finally:
             if self._handlers:
                 self._handlers = False
@@ -377,7 +384,12 @@ class Bench:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except DeviceError as unsafe:
+            if not isinstance(error, (HilonnError, Interrupted)):
+                raise
+            tell_too(error, str(unsafe))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Itself: a bench is one thing in the world (scikit-learn copies an estimator's parameters)."""
@@ -440,6 +452,7 @@ class Bench:
             self._add(name, device_frame, driver)
         for lock in safety.interlocks:
             self.gate.watch(self._interlock(lock))
+        self._watch_lasers()
         self.gate.on_trip = self.safe_state
 
     def _add(self, name: str, device_frame: DeviceFrame, driver: registry.Driver) -> None:
@@ -486,10 +499,27 @@ class Bench:
             section.low if section.resume_low is None else section.resume_low,
             section.high if section.resume_high is None else section.resume_high,
             section.every,
+            (lambda: self._lit) if isinstance(device, Laser) else (lambda: True),
         )
+
+    def _watch_lasers(self) -> None:
+        """A laser that goes off by itself says nothing, and a chip in the dark would go on learning."""
+        if not isinstance(self.clock, WallClock):
+            return
+        for laser in self._of(Laser):
+            if not laser.nonblocking:
+                read = interlock_reader(laser, "emission")
+                name = f"{laser.name}.emission"
+                self.gate.watch(
+                    Interlock(name, read, 0.5, np.inf, 0.5, np.inf, LASER_LOOK, lambda: self._lit)
+                )
 
     def _connect(self) -> None:
         self._open = True
+        for device in self.devices.values():
+            wire = self._wire_name(device)
+            if not device.nonblocking and not device.members and wire not in self._workers:
+                self._workers[wire] = Worker(f"hilonn {wire}")
         atexit.register(self.close)
         self._handlers = exit_on_termination()
         failures: dict[str, Exception] = {}
@@ -660,15 +690,19 @@ class Bench:
     def _of(self, kind: type[D]) -> Iterator[D]:
         return (d for d in self.devices.values() if isinstance(d, kind))
 
-    def _safe_steps(self) -> Iterator[Callable[[], None]]:
-        """Light first, whatever the order says of the rest: heat without light hurts nothing."""
-        named = [self.devices[n] for n in self.file.safety.order]
-        rest = [d for d in self.devices.values() if d not in named]
-        rank = {Laser: 0, Modulators: 1}
-        rest.sort(key=lambda d: min([rank[k] for k in rank if isinstance(d, k)], default=2))
-        for device in (*named, *rest):
-            if not device.is_open or device.members:
-                continue  # members are made safe themselves
-            if isinstance(device, Actuators):
-                yield partial(self.gate.ramp, device, device.nearest_to_zero())
-            yield device.safe_state
+    def _guarded_steps(self, device: Device) -> Iterator[Callable[[], None]]:
+        """In whatever thread takes them."""
+        with self.gate.making_safe():
+            yield from self._safe_steps(device)
+
+    def _safe_steps(self, device: Device) -> Iterator[Callable[[], None]]:
+        if isinstance(device, Actuators):
+            yield partial(self.gate.lower, device)
+        yield device.safe_state
+
+    def _worker_of(self, device: Device) -> Worker | None:
+        """The thread of its connection; None: it is called in place."""
+        return self._workers.get(self._wire_name(device))
+
+    def _wire_name(self, device: Device) -> str:
+        return self.file.devices[device.name].connection or f"devices.{device.name}"

@@ -6,6 +6,15 @@ A message says what was asked, of which device and channel, what came back, and 
 from __future__ import annotations
 
 
+class Interrupted(Exception):
+    """A first Ctrl-C: what was under way was finished or left at its last checkpoint. The run can be resumed."""
+
+
+def tell_too(error: BaseException, text: str) -> None:
+    """Add ``text`` to what ``error`` says: what went wrong first stays first."""
+    error.args = (f"{error}\n{text}" if str(error) else text, *error.args[1:])
+
+
 class HilonnError(Exception):
     """Base of every error that hilonn raises on purpose. ``exit_code`` is the command line's."""
 
@@ -22,6 +31,10 @@ class LimitError(HilonnError):
     """A write that a limit or an interlock forbids. The hardware is as it was."""
 
     exit_code = 3
+
+
+class InterlockError(LimitError):
+    """An interlock tripped, or a laser went off by itself: the bench was made safe, or is refused light and heat."""
 
 
 class ConnectionLost(HilonnError):

@@ -8,7 +8,7 @@ is asked has been compared with what was asked then.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -218,8 +218,18 @@ class ReplayBench(Bench):
             self.chips[name] = ReplayChip(chip, self.log, replayed)
             self.chips[name].bench = self
 
-    def light_on(self) -> None:
+    def light_on(self, asked: Callable[[], None] = lambda: None) -> None:
         """Nothing: there is no light."""
+
+    @property
+    def watched(self) -> bool:
+        return False
+
+    def make_sure(self) -> None:
+        """Nothing: no device is connected."""
+
+    def check_peers(self) -> None:
+        """Nothing: no device is connected."""
 
     def check(self) -> CheckReport:
         raise ConfigError(f"{self.name} has no devices that could be checked")

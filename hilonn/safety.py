@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,20 +21,21 @@ from hilonn.devices import (
     Photodetectors,
     TemperatureController,
 )
-from hilonn.errors import LimitError
+from hilonn.errors import HilonnError, InterlockError, LimitError
 from hilonn.typing import FloatArray, Snapshot
 
 RAMP_STEPS = 20
 """Steps of a ramp of a device that states no slew rate: what a bench's closing uses."""
-RAMP_SECONDS = 0.5
-"""On the clock, after which such a ramp goes to its end at once: a safe state does not wait for a slow wire."""
+RAMP_SECONDS = 0.3
+"""On the clock, that such a ramp may take: on a slow wire it has fewer steps, or is left out."""
 LIMITS = ("low", "high", "current", "max_power", "resistance", "slew_rate")
 
 
 @dataclass(frozen=True, slots=True)
 class Interlock:
     """Watches ``read()``; trips outside ``low`` .. ``high``, and lets go again only inside
-    ``resume_low`` .. ``resume_high``, which lie within them. Read at most every ``every`` seconds."""
+    ``resume_low`` .. ``resume_high``, which lie within them. Read at most every ``every`` seconds, and only
+    while ``active()``: a laser that is switched off may be dark."""
 
     name: str
     read: Callable[[], float]
@@ -43,11 +44,13 @@ class Interlock:
     resume_low: float = -np.inf
     resume_high: float = np.inf
     every: float = 0.0
+    active: Callable[[], bool] = lambda: True
 
 
 class MembersGate:
     """The gate of a bank over several boxes, whose members ask ``gate`` themselves: a second asking would
-    count their power twice."""
+    count their power twice. Interlocks alone are asked here, before the members are at work side by side: what one of
+    them found could not stop the others."""
 
     def __init__(self, gate: SafetyGate) -> None:
         self._gate = gate
@@ -57,13 +60,23 @@ class MembersGate:
         return self._gate.generation
 
     def admit(self, device: Device, verb: str, value: FloatArray) -> None:
-        return None
+        self._gate.ask_interlocks(device, verb, value)
 
     def accepted(self, device: Device, verb: str, value: FloatArray) -> None:
         return None
 
     def unknown(self, device: Device, verb: str) -> None:
         return None
+
+    def passed(self) -> AbstractContextManager[None]:
+        return self._gate.passed()
+
+
+class _Here(threading.local):
+    """What holds for the calling thread alone."""
+
+    releasing = 0
+    passed = 0
 
 
 @dataclass
@@ -82,6 +95,9 @@ class _Bank:
     bounded: bool = True
     asked: float = 0.0
     """W of the write under way: what the bank may hold if the answer is lost."""
+    began: float = 0.0
+    took: float = 0.0
+    """s on the clock that the last write took."""
 
 
 class SafetyGate:
@@ -105,9 +121,9 @@ class SafetyGate:
         self._interlocks: list[Interlock] = []
         self._tripped: set[int] = set()
         self._looked: dict[int, float] = {}
-        self._releasing = 0
-        self._lock = threading.RLock()
-        """A chip writes heaters and loads modulators at once: interlocks trip once, and powers are added up whole."""
+        self._here = _Here()
+        self._lock = threading.Lock()
+        """Several threads write at once: an interlock trips once, and powers are added up whole."""
         self.generation = 0
         self.on_trip: Callable[[], None] = lambda: None
 
@@ -136,14 +152,10 @@ class SafetyGate:
 
     def admit(self, device: Device, verb: str, value: FloatArray) -> None:
         """LimitError, with nothing written, if ``device.verb(value)`` may not happen."""
-        with self._lock:
-            self._admit(device, verb, value)
-
-    def _admit(self, device: Device, verb: str, value: FloatArray) -> None:
-        if self._releasing == 0 and not _cures(device, verb, value):
-            self.check_interlocks()
+        self.ask_interlocks(device, verb, value)
         if verb == "write" and isinstance(device, Actuators):
-            self._admit_write(device, value)
+            with self._lock:
+                self._admit_write(device, value)
         elif verb == "load" and isinstance(device, Modulators):
             bank = self._banks[device.name]
             self._inside(device, verb, value, bank.low, bank.high, "limit")
@@ -152,6 +164,21 @@ class SafetyGate:
                 self._below(device, verb, worst / bank.resistance, bank.current, "A", "current")
                 power = worst * worst / bank.resistance
                 self._below(device, verb, power, bank.max_power, "W", "power")
+
+    def ask_interlocks(self, device: Device, verb: str, value: FloatArray) -> None:
+        """InterlockError where one is tripped and ``device.verb(value)`` would add light or heat."""
+        here = self._here
+        if here.releasing == 0 and here.passed == 0 and not _cures(device, verb, value):
+            self.check_interlocks()
+
+    @contextmanager
+    def passed(self) -> Iterator[None]:
+        """Within, in this thread: interlocks were asked already, by the bank that this is a part of."""
+        self._here.passed += 1
+        try:
+            yield
+        finally:
+            self._here.passed -= 1
 
     def accepted(self, device: Device, verb: str, value: FloatArray) -> None:
         """Remember what ``device`` holds now."""
@@ -166,10 +193,12 @@ class SafetyGate:
         elif verb == "write":
             bank.last = value.copy()
             bank.since = self._clock.now()
+            bank.took = bank.since - bank.began
             if bank.resistance is not None:
                 bank.power = float((value * value / bank.resistance).sum())
             if self._tolerance is not None and isinstance(device, Actuators):
                 self._read_back(device, value)
+                bank.took = self._clock.now() - bank.began
 
     def unknown(self, device: Device, verb: str) -> None:
         """Nothing is believed of ``device`` any more."""
@@ -244,7 +273,8 @@ class SafetyGate:
         steps = RAMP_STEPS if step.max(initial=0.0) > 0 else 1
         begun = self._clock.now()
         for k in range(1, steps + 1):
-            if not finite.any() and k < steps and self._clock.now() - begun > RAMP_SECONDS:
+            late = self._clock.now() - begun + bank.took > RAMP_SECONDS
+            if not finite.any() and k < steps and late:
                 continue
             # A hair longer than the limit asks, so that rounding never makes a step too fast,
             # not even the clock's own where it has run for long.
@@ -252,23 +282,50 @@ class SafetyGate:
             self._clock.sleep(duration / steps * (1 + 1e-9) + hair)
             device.write(start + (target - start) * (k / steps))
 
+    def lower(self, device: Actuators) -> None:
+        """``ramp`` to off, before a safe state that switches off at once. Left out where nothing asks for slowness and
+        the wire would take longer than ``RAMP_SECONDS`` for two steps."""
+        bank = self._banks[device.name]
+        if np.isfinite(bank.slew).any() or 2 * bank.took <= RAMP_SECONDS:
+            self.ramp(device, device.nearest_to_zero())
+
     @contextmanager
     def making_safe(self) -> Iterator[None]:
-        """Interlocks do not stand in the way of a safe state."""
-        self._releasing += 1
+        """Within, in this thread: interlocks do not stand in the way of a safe state."""
+        self._here.releasing += 1
         try:
             yield
         finally:
-            self._releasing -= 1
+            self._here.releasing -= 1
 
-    def check_interlocks(self) -> None:
-        """LimitError while an interlock is tripped; the first trip makes the bench safe."""
+    @property
+    def watches(self) -> bool:
+        """Whether there are interlocks."""
+        return bool(self._interlocks)
+
+    @property
+    def seen(self) -> float:
+        """When (s on the clock) the interlock that was looked at longest ago was looked at; inf where none is active."""
+        found = (
+            self._looked.get(number, -np.inf)
+            for number, interlock in enumerate(self._interlocks)
+            if interlock.active()
+        )
+        return min(found, default=np.inf)
+
+    def check_interlocks(self, *, anew: bool = False) -> None:
+        """InterlockError while an interlock is tripped; the first trip makes the bench safe. ``anew``: whatever their
+        ``every`` says. Raises what reading raises."""
         if not self._interlocks:
             return
         now = self._clock.now()
         for number, interlock in enumerate(self._interlocks):
+            if not interlock.active():
+                self._tripped.discard(number)
+                continue
             if (
-                number not in self._tripped
+                not anew
+                and number not in self._tripped
                 and now - self._looked.get(number, -np.inf) < interlock.every
             ):
                 continue
@@ -278,23 +335,32 @@ class SafetyGate:
                 if interlock.resume_low <= value <= interlock.resume_high:
                     self._tripped.discard(number)
                     continue
-                raise LimitError(
+                raise InterlockError(
                     f"interlock {interlock.name} is tripped: {value:g} is not yet within "
                     f"{interlock.resume_low:g} .. {interlock.resume_high:g}; nothing was written"
                 )
             if not interlock.low <= value <= interlock.high:
-                self._tripped.add(number)
+                with self._lock:
+                    first = number not in self._tripped
+                    self._tripped.add(number)
+                if not first:
+                    raise InterlockError(
+                        f"interlock {interlock.name} is tripped: {value:g}; nothing was written"
+                    )
                 self.generation += 1
-                self.on_trip()
-                raise LimitError(
+                safe = "the bench was made safe"
+                try:
+                    self.on_trip()
+                except HilonnError as error:
+                    safe = str(error)
+                raise InterlockError(
                     f"interlock {interlock.name} tripped: {value:g} is outside "
-                    f"{interlock.low:g} .. {interlock.high:g}; the bench was made safe. It lets go "
+                    f"{interlock.low:g} .. {interlock.high:g}; {safe}. It lets go "
                     f"within {interlock.resume_low:g} .. {interlock.resume_high:g}"
                 )
 
-    def forget_trips(self) -> None:
-        """Look at every interlock anew: the bench was made safe and begins again."""
-        self._tripped.clear()
+    def look_again(self) -> None:
+        """Read every interlock the next time that one is asked for; what tripped stays tripped until it lets go."""
         self._looked.clear()
 
     def snapshot(self) -> Snapshot:
@@ -319,7 +385,12 @@ class SafetyGate:
 
     def _admit_write(self, device: Actuators, drive: FloatArray) -> None:
         bank = self._banks[device.name]
-        if self._releasing and bank.last is not None and (np.abs(drive) <= np.abs(bank.last)).all():
+        bank.began = self._clock.now()
+        if (
+            self._here.releasing
+            and bank.last is not None
+            and (np.abs(drive) <= np.abs(bank.last)).all()
+        ):
             # Down from a state that the limits forbid, found so or left by a failure.
             if np.isfinite(bank.slew).any():
                 self._slow_enough(device, drive, bank)

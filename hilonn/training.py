@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from hilonn.bench import Bench
 from hilonn.chips import MatrixChip
 from hilonn.datasets import Split
-from hilonn.errors import ConfigError, HilonnError, ResumeError
+from hilonn.errors import (
+    ConfigError,
+    ConnectionLost,
+    DeviceError,
+    DeviceTimeout,
+    HilonnError,
+    InterlockError,
+    ResumeError,
+)
+from hilonn.errors import Interrupted as Interrupted  # raised by what is here
 from hilonn.network import Network
 from hilonn.passes import (
     Keep,
@@ -48,10 +56,11 @@ LOOK_STEPS = 100
 """Steps between two glances at the chip's temperature and power, besides one at every epoch's begin."""
 RETAKES = 20
 """How often one step's pair may be retaken before the run stops: gains and ranges only grow."""
-
-
-class Interrupted(Exception):
-    """The first Ctrl-C: the step was finished, the checkpoint written. The run can be resumed."""
+LOST = (ConnectionLost, DeviceTimeout, DeviceError, InterlockError)
+"""What a bench may wait out."""
+TRIES = 3
+"""How often the same step, epoch's begin or evaluation is begun anew after a loss; then its error is raised."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +180,16 @@ class _State:
     status: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Trusted:
+    """A state of learning, and when (s on the bench's clock) it was reached. Trusted once every interlock was looked at
+    later and found good: light may have gone while nobody looked, and what was learned since is of darkness."""
+
+    at: float
+    state: _State
+    programmed: tuple[Programmed, ...]
+
+
 class Trainer:
     """Trains ``network`` with ``rule`` on ``chip``; the same code for a lab's chip and a plant."""
 
@@ -199,8 +218,15 @@ class Trainer:
             np.zeros(0, dtype=int),
         )
         self._origin = chip.clock.now()
-        self.on_wait: Callable[[str], None] | None = None
+        self.on_wait: Callable[[str], None] = lambda text: None
         """Told what a bench waits for that has lost a box."""
+        self._run: Run | None = None
+        self._waits = False  # whether what is lost is waited for, as the bench file says
+        self._interruptions: _Interruptions | None = None
+        self._trusted: _Trusted | None = None
+        self._fresh: _Trusted | None = None
+        self._farthest = (-1, -1)
+        self._losses = 0
         self.spread: tuple[float, ...] = ()
         """Standard deviation of every layer's activations where their noise was last measured."""
 
@@ -305,13 +331,17 @@ class Trainer:
         self.check_data(split, "evaluation")
         if split.targets.ndim == 2:
             raise ConfigError("evaluation counts right labels; numbers are compared with `read`'s")
-        if self.bench is not None:
-            self.bench.light_on()
-        started = time.perf_counter()
         chosen = self._state.weights if weights is None else weights
         request = PassRequest(split.inputs, chosen, keep="output", averages=self.rule.plays)
-        self.runner.begin_step()
-        (trace,) = self.runner.run([request])
+
+        def run() -> tuple[float, Trace]:
+            if self.bench is not None:
+                self.bench.light_on()
+            started = time.perf_counter()
+            self.runner.begin_step()
+            return started, self.runner.run([request])[0]
+
+        started, trace = self._surely(run)
         targets = self._wanted(split.targets)
         predictions = trace.output.argmax(axis=1)
         confusion = np.zeros((self.network.outputs, self.network.outputs), dtype=int)
@@ -327,9 +357,12 @@ class Trainer:
     def read(self, inputs: FloatArray, keep: Keep = "after") -> Trace:
         """One trip of ``inputs`` through the chip with the trainer's weights; light must be on."""
         request = PassRequest(inputs, self._state.weights, keep=keep, averages=self.rule.plays)
-        self.runner.begin_step()
-        (trace,) = self.runner.run([request])
-        return trace
+
+        def run() -> Trace:
+            self.runner.begin_step()
+            return self.runner.run([request])[0]
+
+        return self._surely(run)
 
     def header(self) -> dict[str, Any]:
         """What a run says of this trainer: chip, record, back end, rule, seed, versions."""
@@ -377,7 +410,8 @@ class Trainer:
         if prepare is None or self._state.prepared:
             return
         with _Interruptions(self.bench) as interruptions:
-            prepare(run)
+            self._run, self._waits, self._interruptions = run, True, interruptions
+            self._surely(lambda: prepare(run))
             self._state.prepared = True
             self._save(run)
             if interruptions.requested:
@@ -394,6 +428,7 @@ class Trainer:
     ) -> None:
         state, runner = self._state, self.runner
         bench = self.bench
+        self._farthest, self._losses = (-1, -1), 0
         if log_passes:
             if run is None:
                 raise ConfigError("a pass log needs a run folder: give `out`")
@@ -403,19 +438,29 @@ class Trainer:
         saved = time.perf_counter()
         steps = -(-len(train.targets) // schedule.batch)
         with _Interruptions(bench) as interruptions:
+            self._run, self._waits, self._interruptions = run, True, interruptions
             if bench is not None:
-                runner.recover = partial(self._recover, bench, run)
                 bench.light_on()
+            self._trust_now()
             while state.epoch < schedule.epochs and not state.stopped:
                 for batch in self._batches(train, schedule, steps):
-                    result = self._step(batch)
-                    self._absorb(result, len(batch.labels))
-                    if state.step % LOOK_STEPS == 0:
-                        self._look()
+                    try:
+                        result = self._step(batch)
+                        if bench is not None:
+                            bench.check_peers()
+                        self._absorb(result, len(batch.labels))
+                        if state.step % LOOK_STEPS == 0:
+                            self._look()
+                        due = time.perf_counter() - saved >= schedule.checkpoint_seconds
+                        saves = run is not None and (due or interruptions.requested)
+                        self._trust(sure=saves or state.step == steps)
+                    except LOST as error:
+                        self._recover(error)
+                        self._go_back()
+                        continue
                     state.wall_seconds = time.perf_counter() - started
                     self._report("step", schedule, steps, result.metrics)
-                    due = time.perf_counter() - saved >= schedule.checkpoint_seconds
-                    if run is not None and (due or interruptions.requested):
+                    if run is not None and saves:
                         self._save(run)
                         saved = time.perf_counter()
                     if interruptions.requested:
@@ -432,17 +477,85 @@ class Trainer:
                 self._save(run)
                 run.event("trained", weights_sha256=self.weights_sha256)
 
-    def _recover(self, bench: Bench, run: Run | None, error: HilonnError) -> None:
-        """Wait for what the bench lost, if its file says so; the run keeps what happened."""
-        if not bench.waits_for(error):
+    # -- losses -----------------------------------------------------------------------------------
+
+    def _recover(self, error: HilonnError) -> None:
+        """Wait for what the bench lost, if its file says so; the run keeps what happened. Raises ``error`` otherwise, and
+        Interrupted where somebody asks to stop meanwhile."""
+        bench, run, state = self.bench, self._run, self._state
+        if bench is None or not self._waits:
             raise error
+        reached = (state.epoch, state.step)
+        self._losses = 1 if reached > self._farthest else self._losses + 1
+        self._farthest = max(reached, self._farthest)
+        waits = bench.waits_for(error) and self._losses <= TRIES
         began = time.perf_counter()
         if run is not None:
-            run.event("lost", error=str(error))
-        bench.recover(error, self.on_wait)
+            run.event("lost", error=str(error), epoch=state.epoch, step=state.step, waits=waits)
+        if not waits:
+            raise error
+        bench.recover(error, self.on_wait, self._asked_to_stop)
         self.chip.forget()
+        seconds = time.perf_counter() - began
+        self.runner.statistics.recoveries += 1
+        self.runner.statistics.recovery_seconds += seconds
         if run is not None:
-            run.event("back", seconds=round(time.perf_counter() - began, 3))
+            run.event("back", seconds=round(seconds, 3))
+
+    def _asked_to_stop(self) -> None:
+        if self._interruptions is not None and self._interruptions.requested:
+            raise Interrupted("interrupted while it waited for what was lost")
+
+    def _surely(self, work: Callable[[], T]) -> T:
+        """``work()``, with all well at its end; begun anew after a loss that the bench waits for."""
+        losses = 0
+        while True:
+            try:
+                result = work()
+                if self.bench is not None:
+                    self.bench.make_sure()
+                return result
+            except LOST as error:
+                losses += 1
+                if losses > TRIES:
+                    raise
+                self._recover(error)
+
+    def _trust(self, sure: bool) -> None:
+        """After a step: look whether an older state can be trusted by now; ``sure``: look at everything, and trust this
+        one. Raises what looking raises."""
+        bench = self.bench
+        if bench is None or not bench.watched:
+            return
+        if sure:
+            bench.make_sure()
+            self._trust_now()
+            return
+        if self._fresh is not None and bench.gate.seen > self._fresh.at:
+            self._trusted, self._fresh = self._fresh, None
+        if self._fresh is None:
+            self._fresh = self._reached(bench)
+
+    def _trust_now(self) -> None:
+        bench = self.bench
+        watched = bench is not None and bench.watched
+        self._trusted = self._reached(bench) if bench is not None and watched else None
+        self._fresh = None
+
+    def _reached(self, bench: Bench) -> _Trusted:
+        state = replace(self._state, metrics=dict(self._state.metrics))
+        return _Trusted(bench.clock.now(), state, self.runner.programmed())
+
+    def _go_back(self) -> None:
+        """To what was learned while all was well. Gains and ranges are chosen anew: they may be those of darkness."""
+        saved, self._fresh = self._trusted, None
+        if saved is None:
+            return
+        kept = replace(saved.state, metrics=dict(saved.state.metrics))
+        for item in fields(_State):
+            setattr(self._state, item.name, getattr(kept, item.name))
+        self.runner.program(saved.programmed)
+        self.runner.refresh()
 
     def _wanted(self, targets: IntArray | FloatArray) -> FloatArray:
         """(samples, outputs): labels as one-hot rows, numbers as they are."""
@@ -452,14 +565,8 @@ class Trainer:
 
     def _look(self) -> None:
         """Glance at the bench: at the same steps in every run, since a plant moves when it is asked."""
-        if self.bench is None:
-            return
-        try:
+        if self.bench is not None:
             self._state.status = self.bench.status()
-        except HilonnError as error:
-            if self.runner.recover is None:
-                raise
-            self.runner.recover(error)
 
     def _keep_records(self, run: Run) -> None:
         """What the log needs to be replayed: the chips' records as they are now."""
@@ -473,12 +580,18 @@ class Trainer:
     def begin_epoch(self, train: Split, batch: int) -> None:
         """What every epoch begins with: a glance at the bench, a new order, the noise measured; before
         the first one, what the rule leaves to the noise is settled. ``fit`` does it by itself."""
-        state = self._state
-        self._look()
+        state, asked = self._state, self.rule
+        self._surely(self._look)
         if state.began is None:
             state.began = self._kept()
         state.permutation = state.order.permutation(len(train.targets))
-        self._measure_noise(train, state.permutation[: max(batch, NOISE_SAMPLES)])
+
+        def measure() -> None:
+            self.rule = asked
+            self._measure_noise(train, state.permutation[: max(batch, NOISE_SAMPLES)])
+
+        self._surely(measure)
+        self._trust_now()
 
     def _batches(self, train: Split, schedule: Schedule, steps: int) -> Iterator[TrainingBatch]:
         state = self._state

@@ -89,6 +89,7 @@ class TrainingDisplay:
         self._curve: list[float] = []
         self._read = ""
         self._signal: dict[str, float] = {}
+        self._waited = ""
 
     def __enter__(self) -> Self:
         self._started = time.monotonic()
@@ -116,8 +117,15 @@ class TrainingDisplay:
             f"{trainer.network!r} on {chip.architecture} {chip.id}: {tiles} tiles, "
             f"read by {readouts}; {len(dataset.train.targets)} training samples"
         )
+        trainer.on_wait = self.waiting
         if self._live is not None and run is None:
             self._live.update(Text(f"{self._title}: asking every heater, then the first step"))
+
+    def waiting(self, text: str) -> None:
+        """What the bench waits for; said once."""
+        if text != self._waited:
+            self._waited = text
+            self._say(f"made safe what answers, and waiting (Ctrl-C ends it): {text}")
 
     def retitle(self, title: str) -> None:
         """Another run begins."""

@@ -10,8 +10,9 @@ from typing import Any
 
 from hilonn import workflow
 from hilonn.cli.display import TrainingDisplay
+from hilonn.errors import HilonnError, tell_too
 from hilonn.experiment import load_experiment
-from hilonn.training import Interrupted
+from hilonn.training import LOST, Interrupted
 
 
 def train_command(
@@ -42,8 +43,11 @@ def train_command(
             result = workflow.train(
                 loaded, bench, folder, options, display.update, display.start, begin_with
             )
-        except Interrupted:
-            raise Interrupted(_resumable(folder)) from None
+        except Interrupted as stop:
+            raise Interrupted(_resumable(folder, stop)) from None
+        except LOST as error:
+            _tell_how_to_go_on(folder, error)
+            raise
     _print_result(result, json)
 
 
@@ -54,8 +58,11 @@ def resume_command(run: Path, *, force: bool, json: bool) -> None:
             result = workflow.resume(
                 run, force=force, on_progress=display.update, on_start=display.start
             )
-        except Interrupted:
-            raise Interrupted(_resumable(run)) from None
+        except Interrupted as stop:
+            raise Interrupted(_resumable(run, stop)) from None
+        except LOST as error:
+            _tell_how_to_go_on(run, error)
+            raise
     _print_result(result, json)
 
 
@@ -91,8 +98,16 @@ def _print_result(result: dict[str, Any], json: bool) -> None:
     )
 
 
-def _resumable(folder: Path) -> str:
-    return f"interrupted; the step was finished and saved. Go on with: hilonn resume {folder}"
+def _resumable(folder: Path, stop: Interrupted) -> str:
+    what = str(stop) or "interrupted; the step was finished and saved"
+    return f"{what}. Go on with: hilonn resume {folder}"
+
+
+def _tell_how_to_go_on(folder: Path, error: HilonnError) -> None:
+    """Where there is a run to go on with."""
+    if (folder / "run.json").exists():
+        more = f"The run is whole up to its last checkpoint. Go on with: hilonn resume {folder}"
+        tell_too(error, more)
 
 
 def _free_folder(parent: Path, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 from hilonn.typing import FloatArray
@@ -31,6 +32,10 @@ class Gate(Protocol):
         """The wire failed during ``verb``: what ``device`` holds is not known any more."""
         ...
 
+    def passed(self) -> AbstractContextManager[None]:
+        """Within, in this thread: interlocks were asked already, by the bank whose members are at work."""
+        ...
+
 
 class OpenGate:
     """The gate of a device used on its own, outside any bench: only the device's own limits hold."""
@@ -45,3 +50,6 @@ class OpenGate:
 
     def unknown(self, device: Device, verb: str) -> None:
         return None
+
+    def passed(self) -> AbstractContextManager[None]:
+        return nullcontext()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,12 +11,8 @@ import numpy as np
 from hilonn.chips import Batch, ChipReadings, MatrixChip, Settings
 from hilonn.errors import (
     ConfigError,
-    ConnectionLost,
-    DeviceError,
-    DeviceTimeout,
     DivergedError,
     HilonnError,
-    LimitError,
     SaturationError,
 )
 from hilonn.passes.compiling import CompiledTiles, Compiler
@@ -30,9 +26,6 @@ OVERLOAD_STEP = 1.4
 """Inputs are scaled down by this where the largest range of the detectors does not hold them."""
 OVERLOADS = 20
 """How often a layer's inputs may be scaled down in a row before the chip is called unusable."""
-TRIES = 3
-"""How often one pass is taken again after its bench was brought back; then its error is raised."""
-LOST = (ConnectionLost, DeviceTimeout, DeviceError, LimitError)
 HEADROOM = 1.5
 """Full scale of the modulators over the largest input seen: x - F e exceeds x (1.04 to 1.4)."""
 
@@ -125,9 +118,6 @@ class PassRunner:
         self.statistics = RunnerStatistics()
         self._tiles = [_Tiles(ranges=np.full(p.tiles, -1)) for p in self.placements]
         self._pairs: set[int] = set()
-        self.recover: Callable[[HilonnError], None] | None = None
-        """Waits until the bench is whole again, or raises; None: what is lost is lost."""
-        self._lost_at = (-1, 0)
         self._compiler = Compiler(chip)
         self._backward: PassRunner | None = None
         self._turned: tuple[Weights, Weights] | None = None
@@ -244,7 +234,6 @@ class PassRunner:
             placements = [p.transposed(self.chip) for p in reversed(self.placements)]
             self._backward = PassRunner(self.chip, placements)
         self._backward.statistics = self.statistics
-        self._backward.recover = self.recover
         self._backward.log = self.log
         return self._backward
 
@@ -366,7 +355,6 @@ class PassRunner:
         ranges = self._tiles[index].ranges
         readout = self.placements[index].readout
         started, (wire, settling) = time.perf_counter(), self.chip.spent()
-        recovered = self.statistics.recovery_seconds
         while True:
             chosen = int(ranges[tile])
             batch = Batch(
@@ -375,11 +363,7 @@ class PassRunner:
                 range=None if chosen < 0 else chosen,
                 averages=request.averages,
             )
-            try:
-                readings = self.chip.run(settings, batch)
-            except LOST as error:
-                self._recover(error, request)
-                continue
+            readings = self.chip.run(settings, batch)
             if self.log is not None:
                 self.log.record(index, tile, settings, batch, readings)
             if not readings.saturated:
@@ -398,25 +382,8 @@ class PassRunner:
         now_wire, now_settling = self.chip.spent()
         self.statistics.wire_seconds += now_wire - wire
         self.statistics.settling_seconds += now_settling - settling
-        recovered = self.statistics.recovery_seconds - recovered
-        self.statistics.chip_seconds += time.perf_counter() - started - recovered
+        self.statistics.chip_seconds += time.perf_counter() - started
         return readings
-
-    def _recover(self, error: HilonnError, request: PassRequest) -> None:
-        """Let the bench wait for what was lost, or raise ``error``; a pair that was begun is begun again."""
-        if self.recover is None or (
-            self.statistics.passes == self._lost_at[0] and self._lost_at[1] >= TRIES
-        ):
-            raise error
-        passes = self.statistics.passes
-        tries = self._lost_at[1] + 1 if self._lost_at[0] == passes else 1
-        self._lost_at = (passes, tries)
-        started = time.perf_counter()
-        self.recover(error)
-        self.statistics.recovery_seconds += time.perf_counter() - started
-        self.statistics.recoveries += 1
-        if request.pair is not None:
-            self._pair_retake(f"{error}")
 
     def snapshot(self, weights: Weights) -> Snapshot:
         """State for a checkpoint at which the network's weights are ``weights``."""

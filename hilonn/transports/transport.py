@@ -239,6 +239,19 @@ class Transport:
         with self._lock:
             self._send(data)
 
+    def check_peer(self) -> None:
+        """ConnectionLost where the peer is gone, as far as that shows without asking it anything."""
+        with self._lock:
+            if self._lost is not None or not self._open:
+                self._ready()  # says so
+            if self._dirty:
+                return
+            try:
+                self._take_in()
+            except BaseException as error:
+                self._fall_out(error)
+                raise
+
     def heard(self) -> None:
         """Take in what came unasked, if the driver listens for it (``unsolicited``)."""
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import struct
 import threading
 import time
 from contextlib import suppress
@@ -18,6 +19,7 @@ from hilonn.simulators.emulators.instrument import Instrument, Reply
 from hilonn.simulators.emulators.mishaps import Mishaps
 
 _POLL = 0.05  # s between looks at whether to stop
+_AT_ONCE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # SO_LINGER: close with a reset
 SPREAD = 0.25
 """Standard deviation of the logarithm of a box's busy times."""
 
@@ -195,6 +197,14 @@ class Server:
             self.instrument.reboot()
         self._silent = False
 
+    def hang(self) -> None:
+        """Nothing is taken or answered any more, and every connection stays; ``reboot`` or ``wake`` ends it."""
+        self._silent = True
+
+    def wake(self) -> None:
+        """What hung goes on: what came meanwhile is lost."""
+        self._silent = False
+
 
 class TcpServer(Server):
     """A box on 127.0.0.1; ``port`` 0 takes a free one. Several clients may be connected at once."""
@@ -205,6 +215,7 @@ class TcpServer(Server):
         super().__init__(instrument, latency)
         self._wanted = port
         self._listener: socket.socket | None = None
+        self._peers: list[_Socket] = []
         self.port = port
 
     @property
@@ -225,6 +236,24 @@ class TcpServer(Server):
             self._listener.close()
             self._listener = None
 
+    def drop(self) -> None:
+        """Break every connection, as a cable or a switch does: a reset, and the box goes on as it was."""
+        peers, self._peers = self._peers, []
+        for peer in peers:
+            peer.reset()
+
+    def switch_off(self) -> None:
+        """Power goes: whatever the box drove is off, connections break, and nobody answers on its port."""
+        self.drop()
+        self.stop()
+        self.reboot()
+
+    def switch_on(self) -> None:
+        """Power comes back, on the same port."""
+        self._wanted = self.port
+        self.reboot()
+        self.start()
+
     def _accept(self, listener: socket.socket) -> None:
         while not self._stopping.is_set():
             try:
@@ -236,6 +265,7 @@ class TcpServer(Server):
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             opened.settimeout(_POLL)
             peer = _Socket(opened)
+            self._peers = [p for p in self._peers if not p.closed] + [peer]
             self._spawn(threading.Thread(target=self._serve, args=(peer,), daemon=True))
 
 
@@ -245,6 +275,16 @@ class _Socket:
 
     def ready(self) -> bool:
         return bool(select.select([self._socket], [], [], 0)[0])
+
+    @property
+    def closed(self) -> bool:
+        return self._socket.fileno() < 0
+
+    def reset(self) -> None:
+        """The reader finds the end, and closes with a reset."""
+        with suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+            self._socket.shutdown(socket.SHUT_RD)
 
     def read(self) -> bytes | None:
         try:

@@ -1,0 +1,152 @@
+"""After a loss: what is waited for, and what a box that comes back must be again before light goes on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from hilonn.clock import Clock
+from hilonn.devices import Device, Laser, TemperatureController
+from hilonn.errors import (
+    ConnectionLost,
+    DeviceError,
+    DeviceTimeout,
+    HilonnError,
+    LimitError,
+    tell_too,
+)
+from hilonn.safety import SafetyGate
+
+RETRY = (0.2, 5.0)
+"""s: first and longest pause between two looks at whether what was lost is back."""
+SLICE = 0.2
+"""s: pauses are cut into such pieces, between which somebody may ask to stop."""
+SAME_LIGHT = 1e-3
+"""Of a laser's power and wavelength: differences below are rounding."""
+SAME_TEMPERATURE = 0.1
+"""K: a chip that comes back further off is not the chip that was trained."""
+TROUBLE = (ConnectionLost, DeviceTimeout, DeviceError, LimitError)
+Tell = Callable[[str], None]
+Ask = Callable[[], None]
+
+
+class RecoverableBench(Protocol):
+    """What a recovery needs of a bench."""
+
+    name: str
+    gate: SafetyGate
+    clock: Clock
+
+    def safe_state(self) -> None: ...
+
+    def light_on(self, asked: Ask = ...) -> None: ...
+
+    def lost_connections(self) -> list[str]: ...
+
+    def bring_back(self, connection: str) -> None: ...
+
+
+class AsBefore:
+    """What lasers and temperature controllers were set to when light went on: a box that was switched off and on may come
+    back with other settings."""
+
+    def __init__(self) -> None:
+        self._light: dict[str, tuple[float, float]] = {}
+        self._temperature: dict[str, float] = {}
+
+    def note(self, devices: Iterable[Device]) -> None:
+        """Ask those that have not been asked."""
+        for device in devices:
+            if device.nonblocking:
+                continue
+            if isinstance(device, Laser) and device.name not in self._light:
+                self._light[device.name] = device.power(), device.wavelength()
+            if (
+                isinstance(device, TemperatureController)
+                and device.name not in self._temperature
+                and device.stable()
+            ):
+                self._temperature[device.name] = device.temperature()
+
+    def put_back(self, device: Device) -> None:
+        """Set a laser as it was. Its light is off."""
+        if not isinstance(device, Laser) or device.name not in self._light:
+            return
+        power, wavelength = self._light[device.name]
+        if not math.isclose(device.wavelength(), wavelength, rel_tol=1e-3 * SAME_LIGHT):
+            device.set_wavelength(wavelength)
+        if not math.isclose(device.power(), power, rel_tol=SAME_LIGHT):
+            device.set_power(power)
+
+    def compare(self, devices: Iterable[Device]) -> None:
+        """DeviceError where a chip is held at another temperature than before."""
+        for device in devices:
+            before = self._temperature.get(device.name)
+            if before is None or not isinstance(device, TemperatureController):
+                continue
+            now = device.temperature()
+            if abs(now - before) > SAME_TEMPERATURE:
+                raise DeviceError(
+                    f"{device.name} holds {now:.3f} degC; it was {before:.3f} degC before. Set it as it was"
+                )
+
+
+def pause(clock: Clock, seconds: float, asked: Ask) -> None:
+    """``seconds`` on ``clock``; ``asked`` is called in between, and may raise."""
+    end = clock.now() + seconds
+    asked()
+    while (left := end - clock.now()) > 0.0:
+        clock.sleep(min(left, SLICE))
+        asked()
+
+
+def wait_until_whole(
+    bench: RecoverableBench,
+    error: HilonnError,
+    patience: float,
+    tell: Tell,
+    asked: Ask,
+) -> None:
+    """After ``error``: make safe what answers, then look again and again whether everything is back.
+
+    Whatever comes back is opened anew, must say who it was, and is made safe; then temperatures, light, interlocks.
+    After ``patience`` seconds on the bench's clock ``error`` is raised with what was last wrong. ``tell`` is
+    told what is waited for; ``asked`` is called often and may raise.
+    """
+    deadline = bench.clock.now() + patience
+    rest, last = RETRY[0], str(error)
+    last += _made_safe(bench)
+    missing = bench.lost_connections()
+    while True:
+        tell(last)
+        pause(bench.clock, rest, asked)
+        rest = min(2 * rest, RETRY[1])
+        try:
+            while missing:
+                bench.bring_back(missing[0])
+                missing.pop(0)
+                asked()
+            bench.gate.look_again()
+            bench.light_on(asked)
+            bench.gate.check_interlocks(anew=True)
+            return
+        except TROUBLE as again:
+            last = str(again)
+            if not missing:  # light may be on, or a box was lost that was there
+                last += _made_safe(bench)
+                missing = bench.lost_connections()
+            else:
+                missing.append(missing.pop(0))  # look at the others meanwhile
+            if bench.clock.now() > deadline:
+                tell_too(error, f"waited {patience:g} s; then: {last}")
+                raise error from again
+
+
+def _made_safe(bench: RecoverableBench) -> str:
+    """What could not be made safe, in words: what is gone cannot, the rest is."""
+    try:
+        bench.safe_state()
+    except DeviceError as unsafe:
+        return f"\n{unsafe}"
+    return ""
