@@ -88,7 +88,9 @@ class GlobalFit(Routine):
         options = global_fit.Options(reach=parameters.reach, wander=parameters.wander)
         created = datetime.now(UTC).isoformat(timespec="seconds")
         found = global_fit.fit(known, shots, setup.ranges, created, options)
-        figures = {"residuals_over_noise": found.excess, "blind_directions": float(found.blind)}
+        figures = {"residuals_over_noise": found.excess}
+        if found.blind is not None:
+            figures["blind_directions"] = float(found.blind)
         figures |= {f"{name}_sd": q.posterior for name, q in found.quantities.items()}
         return Fit(
             chip=found.records.chip.quantities,
