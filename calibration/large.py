@@ -21,7 +21,7 @@ from hilonn.typing import FloatArray, IntArray
 
 ROUNDS = 12
 """Of Gauss and Newton."""
-STEPS = 120
+STEPS = 100
 """Of conjugate gradients a round."""
 SOLVED = 3e-3
 """Relative residual at which they stop."""
@@ -29,7 +29,7 @@ ENOUGH = 2e-3
 """Relative fall of the cost below which the fit is through."""
 HELD = 1e-3
 """To what a sum that is held may move: looser than in small fits, for the conditioning's sake."""
-SAMPLES, TRUSTED = 4, 8
+SAMPLES, TRUSTED = 3, 8
 """Random solutions for the uncertainties, and how many such the common one of a quantity counts for."""
 
 
@@ -300,5 +300,10 @@ def _right(problem: Problem, equations: _Equations, missing: FloatArray) -> Floa
     away = np.where(problem.free, equations.values - problem.start.values, 0.0)
     total = -equations.prior(away)
     for k, walk in enumerate(equations.walks):
-        total += equations.back(k, missing[k] * equations.weight[k], walk)
+        slope, left = equations.slopes[k], missing[k] * equations.weight[k]
+        # The oscillator's phase answers to its prior, too.
+        pull = float((slope * left).sum()) - equations.wander[k] / problem.wander_sd**2
+        left = left - slope * (pull / equations.own[k])
+        here = setting(problem.shots, k, equations.wander)
+        total += problem.model.adjoint(equations.values, here, left * equations.weight[k], walk)[0]
     return np.where(problem.free, total, 0.0)
