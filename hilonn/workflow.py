@@ -57,6 +57,7 @@ def train(
             experiment.rule,
             seed=options.seed,
             on_progress=on_progress,
+            monitors=experiment.monitors(),
         )
         if on_start is not None:
             on_start(dataset, trainer, None)
@@ -100,7 +101,12 @@ def resume(
         network = experiment.network(dataset)
         with one_blas_thread(), open_bench(run.header["bench_source"], options) as bench:
             trainer = Trainer(
-                bench.chip(), network, experiment.rule, seed=options.seed, on_progress=on_progress
+                bench.chip(),
+                network,
+                experiment.rule,
+                seed=options.seed,
+                on_progress=on_progress,
+                monitors=experiment.monitors(),
             )
             found = _differences(
                 run, experiment, trainer, dataset, options, force, "resumed exactly"
