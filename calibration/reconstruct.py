@@ -314,7 +314,7 @@ def _alike(first: ComplexArray, second: ComplexArray) -> bool:
     """Whether two rows point the same way, or one has no light: their shares are not told apart. So it is behind an
     input that is not lit."""
     sizes = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return sizes == 0.0 or abs(np.vdot(first, second)) > ALIKE * sizes
+    return bool(sizes == 0.0 or abs(np.vdot(first, second)) > ALIKE * sizes)
 
 
 ALIKE = 0.97
