@@ -137,10 +137,11 @@ class BenchSource:
 
 
 def read_source(source: str | Path) -> BenchSource:
-    """A built-in bench by name, or a TOML file."""
+    """A built-in bench by name, SCHEME:WHAT for a bench that is made (``twin:FOLDER``), or a TOML file."""
     text = str(source)
-    if text.startswith("twin:"):
-        raise ConfigError(f"{text}: twin:FOLDER benches are not in this version of hilonn")
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme in registry.names("hilonn.bench_schemes"):
+        return BenchSource(text, registry.load("hilonn.bench_schemes", scheme)(rest), None)
     if text.startswith("replay:"):
         raise ConfigError(f"{text}: a replayed bench is opened by hilonn.ReplayBench.of(RUN)")
     known = registry.names("hilonn.benches")

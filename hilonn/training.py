@@ -716,9 +716,14 @@ class Trainer:
             "bench": bench.snapshot() if bench is not None and bench.exact_resume else None,
         }
 
-    def restore(self, snapshot: Snapshot, *, exact: bool = True) -> None:
-        """Take up ``snapshot``. ``exact`` false keeps what was learned and drops what belongs to
-        another chip: settings, ranges and the plant's state."""
+    def take_over(self, snapshot: Snapshot) -> None:
+        """Begin with what another run has learned: its weights and its rule's state (feedback, momentum), on whatever
+        chip it ran; its progress, order and settings are left. ResumeError where its network is another."""
+        weights = self._checked_weights(snapshot)
+        self._state.weights = weights
+        self._state.rule = snapshot["rule"]
+
+    def _checked_weights(self, snapshot: Snapshot) -> Weights:
         weights = tuple(np.asarray(w, dtype=np.float32) for w in snapshot["weights"])
         wanted = [(layer.outputs, layer.inputs) for layer in self.network.layers]
         if [w.shape for w in weights] != wanted:
@@ -726,6 +731,12 @@ class Trainer:
                 f"the checkpoint holds weights of shapes {[w.shape for w in weights]}, the "
                 f"network has {wanted}"
             )
+        return weights
+
+    def restore(self, snapshot: Snapshot, *, exact: bool = True) -> None:
+        """Take up ``snapshot``. ``exact`` false keeps what was learned and drops what belongs to
+        another chip: settings, ranges and the plant's state."""
+        weights = self._checked_weights(snapshot)
         self._state = _State(
             weights,
             snapshot["rule"],

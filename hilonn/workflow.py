@@ -42,11 +42,15 @@ def train(
     options: RunOptions,
     on_progress: ProgressCallback | None = None,
     on_start: Callable[[Dataset, Trainer, Run | None], None] | None = None,
+    begin_with: Path | None = None,
 ) -> dict[str, Any]:
     """Train ``experiment`` on the bench, evaluate on the held-out test part, return the result.
 
-    Everything that can be checked without the bench is checked before it is opened.
+    ``begin_with``: the folder of a run whose weights and rule's state this one begins with, on whatever bench that was:
+    a chip's twin, say. Everything that can be checked without the bench is checked before it is opened.
     """
+    learned = None if begin_with is None else Run.open(begin_with)
+    before = None if learned is None else learned.load_checkpoint()
     dataset = experiment.load_data(_folder(options))
     network = experiment.network(dataset)
     check_new_folder(out)
@@ -59,6 +63,18 @@ def train(
             on_progress=on_progress,
             monitors=experiment.monitors(),
         )
+        head = header(experiment, trainer, bench_source, dataset, options)
+        if learned is not None and before is not None:
+            if learned.header["rule"] != head["rule"]:
+                raise ConfigError(
+                    f"{learned.folder} was trained with another rule, whose state this one cannot take over: "
+                    f"{learned.header['rule']} there, {head['rule']} here"
+                )
+            trainer.take_over(before)
+            head |= {
+                "began_with": str(learned.folder),
+                "began_with_weights": trainer.weights_sha256,
+            }
         if on_start is not None:
             on_start(dataset, trainer, None)
         training = experiment.file.training
@@ -71,7 +87,7 @@ def train(
             checkpoint_seconds=training.checkpoint_seconds,
             evaluate_every=training.evaluate_every,
             out=out,
-            header=header(experiment, trainer, bench_source, dataset, options),
+            header=head,
             log_passes=options.log_passes,
             followed=dataset.test if training.follow_test else None,
             prepare=lambda run: ask_heaters(trainer, bench, run),

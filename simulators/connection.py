@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from hilonn.clock import Clock
-from hilonn.errors import ConfigError
-from hilonn.simulators.plant import Plant
+from hilonn.errors import CalibrationError, ConfigError
+from hilonn.simulators.plant import Boxes, Plant
 from hilonn.simulators.presets import resolve
+from hilonn.simulators.twin import twin_of
 from hilonn.typing import Snapshot
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ class PlantOptions(BaseModel):
     record_error: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     record_splitters: bool = True
     record_crosstalk: bool = True
+    records: Path | None = None
+    """The plant is the twin of these records: a record's JSON file."""
+    drive_high: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    drive_step: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    modulator_high: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    full_scale: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    noise_period: float = Field(default=1e-5, gt=0, allow_inf_nan=False)
 
 
 class PlantConnection:
@@ -55,8 +63,16 @@ class PlantConnection:
                 chip_seed=options.chip_seed,
                 noise_seed=options.noise_seed,
                 faults=options.faults,
+                twin=None if options.records is None else twin_of(options.records),
+                boxes=Boxes(
+                    options.drive_high,
+                    options.drive_step,
+                    options.modulator_high,
+                    options.full_scale,
+                    options.noise_period,
+                ),
             )
-        except ConfigError as error:
+        except (ConfigError, CalibrationError) as error:
             raise ConfigError(f"connections.{name}: {error}") from None
 
     def open(self) -> None:
@@ -75,6 +91,8 @@ class PlantConnection:
 
     def records(self, chip: str) -> Records:
         """Records for the bench's chip ``chip``, drawn from the plant and marked so."""
+        if self.plant.twin is not None:
+            return self.plant.twin.records
         error = self.options.record_error
         return self.plant.records(
             chip,

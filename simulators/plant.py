@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from hilonn.simulators.presets import PlantParameters
 from hilonn.simulators.temperature import Temperature
 from hilonn.simulators.thermal import Heaters
 from hilonn.simulators.truth import Architecture, draw
+from hilonn.simulators.twin import Twin, as_noisy
 from hilonn.typing import BoolArray, ComplexArray, FloatArray, Snapshot
 
 if TYPE_CHECKING:
@@ -33,10 +35,36 @@ SETTLED = 1e-4
 LINEAR = 0.05
 """rad: up to this lag the chip is interpolated between its start and its end (error lag^2 / 2)."""
 
+FULL_SCALE = 2.0
+"""Largest range over the largest reading expected."""
 SETTLED_LO = 1e-5
 _SETTLED = np.zeros(1)  # nothing missing, at any sample
 NOMINAL_POWER = 0.1
 """W of the laser at which an input gets its launched power; split to all inputs and oscillator."""
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """What a twin's boxes can do where it is not what the process would have: the supplies' largest voltage and step,
+    V; the detectors' largest range, A; the time of a reading for which the record states the noise, s."""
+
+    drive_high: float | None = None
+    drive_step: float | None = None
+    modulator_high: float | None = None
+    full_scale: float | None = None
+    noise_period: float = 1e-5
+
+    def fit(self, plant: Plant) -> None:
+        """Make the plant's boxes so."""
+        if self.drive_high is not None:
+            plant.heaters.high = self.drive_high
+        if self.drive_step is not None:
+            plant.heaters.step = self.drive_step
+        if self.modulator_high is not None:
+            plant.modulation.high = self.modulator_high
+        if self.full_scale is not None:
+            ranges = plant.detection.ranges
+            plant.detection.ranges = tuple(r * self.full_scale / ranges[-1] for r in ranges)
 
 
 class PlantClock(VirtualClock):
@@ -63,17 +91,28 @@ class Plant:
         chip_seed: int = 0,
         noise_seed: int = 0,
         faults: Sequence[str | Mapping[str, Any]] = (),
+        twin: Twin | None = None,
+        boxes: Boxes = Boxes(),
     ) -> None:
-        self.parameters = parameters
         self.chip_seed = chip_seed
-        self.truth = draw(architecture, ports, parameters, chip_seed)
+        self.twin = twin
+        if twin is None:
+            self.truth = draw(architecture, ports, parameters, chip_seed)
+        else:
+            self.truth = twin.truth
+            scale = (
+                boxes.full_scale or FULL_SCALE * parameters.responsivity * twin.truth.largest_power
+            )
+            parameters = as_noisy(twin, scale, boxes.noise_period)
+        self.parameters = parameters
         self.clock = PlantClock()
         self.heaters = Heaters(self.truth, parameters)
         self.modulation = Modulation(self.truth, parameters)
         self.detection = Detection(self.truth, parameters, noise_seed)
         self.drift = Drift(self.truth, parameters, noise_seed)
         self.temperature = Temperature(parameters.temperature_time)
-        self.crosstalk_kernel = crosstalk_kernel(parameters)
+        self.crosstalk_kernel = crosstalk_kernel(parameters) if twin is None else twin.kernel
+        boxes.fit(self)
         self._optics = optics_of(self.truth)
         self._stencil = lay(self.truth.layout, self.crosstalk_kernel)
         self.faults: tuple[Fault, ...] = parse_faults(faults)
@@ -97,7 +136,9 @@ class Plant:
 
     @property
     def serial(self) -> str:
-        """What the chip's instruments print as their serial number."""
+        """What the chip's instruments print as their serial number; a twin's print the chip's name."""
+        if self.twin is not None:
+            return self.twin.records.chip.chip
         return f"{self.truth.architecture}-{self.truth.ports}-{self.chip_seed}"
 
     def keep_journal(self, path: Path) -> None:

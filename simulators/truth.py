@@ -58,7 +58,7 @@ class Truth:
 
 def draw(architecture: Architecture, ports: int, p: PlantParameters, seed: int) -> Truth:
     """One chip of the process ``p``; the same ``seed`` gives the same chip."""
-    layout, mzis, columns = _geometry(architecture, ports)
+    layout, mzis, columns = geometry(architecture, ports)
     chip_heaters = len(layout)
     has_lo = architecture != "crossbar"
     heaters = chip_heaters + has_lo
@@ -120,7 +120,7 @@ def draw(architecture: Architecture, ports: int, p: PlantParameters, seed: int) 
     )
 
 
-def _geometry(architecture: Architecture, ports: int) -> tuple[FloatArray, int, int]:
+def geometry(architecture: Architecture, ports: int) -> tuple[FloatArray, int, int]:
     """Layout, number of interferometers, and how many of them light passes."""
     if architecture == "svd_mesh":
         svd = SvdMesh(ports)

@@ -25,6 +25,7 @@ def train_command(
     log_passes: bool,
     json: bool,
     imports: tuple[str, ...],
+    begin_with: Path | None = None,
 ) -> None:
     """Train, showing progress on stderr, and print the result on stdout."""
     loaded = load_experiment(experiment)
@@ -38,7 +39,9 @@ def train_command(
     )
     with TrainingDisplay(f"{loaded.name} on {bench}") as display:
         try:
-            result = workflow.train(loaded, bench, folder, options, display.update, display.start)
+            result = workflow.train(
+                loaded, bench, folder, options, display.update, display.start, begin_with
+            )
         except Interrupted:
             raise Interrupted(_resumable(folder)) from None
     _print_result(result, json)

@@ -153,12 +153,6 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         Bench.open("simulatd")
 
 
-@pytest.mark.parametrize("source", ["twin:runs/a"])
-def test_what_this_version_lacks_is_refused_by_name(source: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^{source}: .*not in this version"):
-        Bench.open(source)
-
-
 def test_a_wiring_fault_is_found_before_anything_is_touched(tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
     added = {"connections.plant": f"journal = '{journal}'"} | wiring('modulators = "imputs"')
