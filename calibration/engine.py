@@ -32,6 +32,10 @@ ORDER = (
     "attenuators",
     "phases",
     "crosstalk",
+    "input_powers",
+    "weights",
+    "paths",
+    "outer_phases",
     "global",
 )
 """Routines run in this order; others that are plugged in come before "global", by name."""

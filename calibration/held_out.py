@@ -15,6 +15,7 @@ from hilonn.calibration.rig import Rig, Setup
 from hilonn.calibration.routine import Progress
 from hilonn.calibration.stages import layout_of, transfer
 from hilonn.chips import Batch, MatrixChip
+from hilonn.errors import CalibrationError
 from hilonn.records import Records
 from hilonn.typing import ComplexArray, FloatArray
 
@@ -69,10 +70,11 @@ def score(setup: Setup, records: Records, raw: Raw, measured_with: Records) -> S
         drive,
         np.ones((len(drive), setup.ports, setup.ports), complex),
     )
+    inputs = measured_with.modulators.accepted("v_pi")
     away = apart = size = 0.0
     for k in range(len(drive)):
         model = _model(problem, state, k)
-        said = amplitude * light.signs @ model.T
+        said = amplitude * light.signs[:, inputs] @ model[:, inputs].T
         usable = np.abs(first[k]).sum(axis=0) > 0
         said = said[:, usable]
         a, b = first[k][:, usable], second[k][:, usable]
@@ -105,17 +107,26 @@ def _turned(found: ComplexArray, model: ComplexArray) -> ComplexArray:
 def matrix_error(chip: MatrixChip, count: int = 20, averages: int = 256, seed: int = 2) -> float:
     """Mean relative error (Frobenius) of ``count`` random real matrices as measured, against those wanted.
 
-    Inputs are one-hot and their negatives; what noise adds to a mean of ``averages`` is in it.
+    Inputs are one-hot and their negatives; what noise adds to a mean of ``averages`` is in it. Inputs that do not
+    modulate, and outputs without both detectors, are zero in what is wanted and left out of what is compared.
+    CalibrationError for a chip without a signed readout.
     """
-    rng = np.random.default_rng([seed, 53])
-    errors = []
     readout = chip.signed_readout
-    assert readout is not None
+    if readout is None:
+        raise CalibrationError(
+            f"{chip.name} reads powers only: a matrix, signs and all, cannot be compared"
+        )
+    rng = np.random.default_rng([seed, 53])
+    columns = chip.records.modulators.accepted("v_pi")[: chip.inputs]
+    rows = np.logical_and(*np.split(chip.records.photodetectors.accepted("gain"), 2))
+    usable = np.outer(rows[: chip.outputs], columns)
     inputs = np.concatenate((np.eye(chip.inputs), -np.eye(chip.inputs)))
+    errors = []
     for _ in range(count):
-        wanted = rng.standard_normal((chip.outputs, chip.inputs))
+        wanted = rng.standard_normal((chip.outputs, chip.inputs)) * usable
         (settings,) = chip.compile_exactly(wanted[np.newaxis], [None])
         values = chip.run(settings, Batch(inputs, readout, averages=averages)).values
         found = (values[: chip.inputs] - values[chip.inputs :]).T / 2
-        errors.append(float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted)))
+        missing = (found - wanted)[usable]
+        errors.append(float(np.linalg.norm(missing) / np.linalg.norm(wanted)))
     return float(np.mean(errors))

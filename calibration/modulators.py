@@ -25,7 +25,6 @@ from hilonn.errors import CalibrationError, SaturationError
 from hilonn.records import Quantity, Records
 from hilonn.typing import ComplexArray, FloatArray
 
-
 RESTS = 4
 """Sweeps' worth of samples with all modulators at rest."""
 DIMMER = 5
@@ -100,7 +99,11 @@ class Modulators(Routine):
     def fit(self, setup: Setup, known: Records, parameters: Any, raw: Raw) -> Fit:
         ports, points = setup.ports, parameters.points
         detectors = known.photodetectors
-        watts = np.where(detectors.accepted("gain"), 1.0 / detectors.value("gain"), 0.0)
+        alive = detectors.accepted("gain")
+        pairs_alive = np.logical_and(*np.split(alive, 2))
+        if pairs_alive.any():  # one of a pair alone sees |E|^2 too
+            alive = np.tile(pairs_alive, 2)
+        watts = np.where(alive, 1.0 / detectors.value("gain"), 0.0)
         fields = []
         for name in raw.blocks("setting-"):
             block = raw.load(name)

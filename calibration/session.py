@@ -89,7 +89,7 @@ def calibrate(
                 folder, rig, known, chosen, found.name, watch.progress, told, valid
             )
             result = _result(folder, outcome)
-            if rig.setup.oscillator and not routines:
+            if not routines:
                 result |= _scored(bench, rig, folder, outcome, watch.progress)
         except Interrupted:
             raise KeyboardInterrupt from None
@@ -170,14 +170,12 @@ def _scored(
     bench: Bench, rig: Any, folder: Folder, outcome: Outcome, progress: Progress
 ) -> dict[str, Any]:
     """Held-out settings and random matrices, measured with the new record."""
-    raw = folder.raw("held-out")
-    held_out.acquire(rig, outcome.records, raw, HELD_OUT, 0.5, progress)
-    scored = held_out.score(rig.setup, outcome.records, raw, outcome.records)
-    found: dict[str, Any] = {
-        "twin_error": scored.twin_error,
-        "noise_floor": scored.noise_floor,
-        "matrix_error": None,
-    }
+    found: dict[str, Any] = {"twin_error": None, "noise_floor": None, "matrix_error": None}
+    if rig.setup.oscillator:
+        raw = folder.raw("held-out")
+        held_out.acquire(rig, outcome.records, raw, HELD_OUT, 0.5, progress)
+        scored = held_out.score(rig.setup, outcome.records, raw, outcome.records)
+        found |= {"twin_error": scored.twin_error, "noise_floor": scored.noise_floor}
     progress("random matrices", 0, MATRICES)
     try:
         chip = bench.rewire(None, outcome.records)

@@ -15,7 +15,6 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from hilonn import registry
-from hilonn.bench_check import CheckReport, check_bench
 from hilonn.bench_file import (
     BenchFile,
     BenchSource,
@@ -27,6 +26,7 @@ from hilonn.bench_file import (
     parse_wire,
     read_source,
 )
+from hilonn.checks import CheckReport, check_bench
 from hilonn.chips import MatrixChip
 from hilonn.chips.nominal import nominal_records
 from hilonn.clock import Clock, WallClock
@@ -41,6 +41,7 @@ from hilonn.devices import (
     Timing,
 )
 from hilonn.errors import (
+    CalibrationError,
     ConfigError,
     ConnectionLost,
     DeviceError,
@@ -120,6 +121,7 @@ class Bench:
             bench._build(seed, chip_seed)
             bench._wire()
             bench._connect()
+            bench._check_boxes()
         except BaseException:
             bench.close()
             raise
@@ -285,12 +287,22 @@ class Bench:
                     device.close()
                     device.open()
             for device in hung:
-                answered = device.identity()
-                if answered != self.identities[device.name]:
-                    raise DeviceError(
-                        f"{device.name}: {self.identities[device.name]} was there, {answered} answers now"
-                    )
-                self.gate.reconnected(device)
+                self._same_box(device)
+        for name, device in self.devices.items():
+            own = self.file.devices[name].connection is None and not device.members
+            if own and not device.nonblocking:
+                self._same_box(
+                    device
+                )  # a library keeps its connection, and opens it again by itself
+
+    def _same_box(self, device: Device) -> None:
+        """DeviceError where another box answers than at opening; what it holds is not believed."""
+        answered = device.identity()
+        if answered != self.identities[device.name]:
+            raise DeviceError(
+                f"{device.name}: {self.identities[device.name]} was there, {answered} answers now"
+            )
+        self.gate.reconnected(device)
 
     def close(self) -> None:
         """Make safe, disconnect, release. Safe to call twice."""
@@ -539,6 +551,7 @@ class Bench:
                 records = self._records(name, frame)
                 chip = kind.build(name, own, wiring, records, self.clock, timing)
             chip.bench = self
+            chip.power_budget = self.file.safety.total_power
             self.chips[name] = chip
             self.wirings[name] = wiring
 
@@ -574,13 +587,14 @@ class Bench:
 
     def _records(self, name: str, frame: ChipFrame) -> Records:
         if self._record is not None and self._record != "nominal":
-            return load_records(Path(self._record))
+            return self._in_date(name, frame, load_records(Path(self._record)), self._record)
         if "nominal" in (self._record, frame.record):
             ports = int((frame.model_extra or {})["ports"])
             return nominal_records(name, frame.architecture, ports, frame.nominal)
         if not frame.record.startswith("connection:"):
             folder = Path() if self.path is None else self.path.parent
-            return load_records(folder / frame.record)
+            found = load_records(folder / frame.record)
+            return self._in_date(name, frame, found, frame.record)
         source = frame.record.removeprefix("connection:")
         connection: object = self.connections.get(source)
         if not isinstance(connection, RecordSource):
@@ -590,6 +604,40 @@ class Bench:
                 "a record's JSON file"
             )
         return connection.records(name)
+
+    def _in_date(self, name: str, frame: ChipFrame, records: Records, where: str) -> Records:
+        """``records``, or CalibrationError where they are too old, or of another chip than the file names."""
+        if "expired" not in frame.accept_records:
+            for record in (records.chip, records.modulators, records.photodetectors):
+                if record.expired():
+                    raise CalibrationError(
+                        f"{where}: what it knows of {record.title} expired on {record.expires}: calibrate again "
+                        f"(hilonn calibrate), or allow it: chips.{name}.accept_records = ['expired']"
+                    )
+        wanted = frame.nominal.chip
+        if wanted and records.chip.chip != wanted and "foreign" not in frame.accept_records:
+            raise CalibrationError(
+                f"{where} is a record of {records.chip.title}, the bench file says that chip {wanted} is there; name "
+                f"its record, or allow this one: chips.{name}.accept_records = ['foreign']"
+            )
+        return records
+
+    def _check_boxes(self) -> None:
+        """CalibrationError where a record was measured on other boxes than those that answer."""
+        for name, chip in self.chips.items():
+            if "foreign" in self.file.chips[name].accept_records:
+                continue
+            for record in (chip.records.modulators, chip.records.photodetectors):
+                wire = self.wirings[name].get(record.kind)
+                if wire is None or not record.serial or not record.source.startswith("measured"):
+                    continue
+                answered = self.identities[wire.device.name]
+                if answered.serial != record.serial:
+                    raise CalibrationError(
+                        f"chip {name}: the record of its {record.kind} was measured on the box with serial "
+                        f"{record.serial}; {wire.device.name} is {answered}. Calibrate the box that is there "
+                        f"(hilonn calibrate), or allow this record: chips.{name}.accept_records = ['foreign']"
+                    )
 
     def _record_sources(self) -> str:
         found = [n for n, c in self.connections.items() if isinstance(c, RecordSource)]

@@ -16,8 +16,8 @@ import numpy as np
 
 from hilonn import registry
 from hilonn.bench import Bench
-from hilonn.bench_check import CheckReport
 from hilonn.bench_file import BenchSource, ChipFrame, parse
+from hilonn.checks import CheckReport
 from hilonn.chips import Batch, ChipReadings, MatrixChip, Settings
 from hilonn.clock import VirtualClock
 from hilonn.errors import ConfigError, ReplayError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,6 +106,8 @@ class SafetyGate:
         self._tripped: set[int] = set()
         self._looked: dict[int, float] = {}
         self._releasing = 0
+        self._lock = threading.RLock()
+        """A chip writes heaters and loads modulators at once: interlocks trip once, and powers are added up whole."""
         self.generation = 0
         self.on_trip: Callable[[], None] = lambda: None
 
@@ -133,6 +136,10 @@ class SafetyGate:
 
     def admit(self, device: Device, verb: str, value: FloatArray) -> None:
         """LimitError, with nothing written, if ``device.verb(value)`` may not happen."""
+        with self._lock:
+            self._admit(device, verb, value)
+
+    def _admit(self, device: Device, verb: str, value: FloatArray) -> None:
         if self._releasing == 0 and not _cures(device, verb, value):
             self.check_interlocks()
         if verb == "write" and isinstance(device, Actuators):
@@ -193,6 +200,31 @@ class SafetyGate:
         """Electrical power (W) of all heaters as last written; None where no resistance is known."""
         known = [bank.power for bank in self._banks.values() if bank.resistance is not None]
         return sum(known) if known else None
+
+    @property
+    def total_power(self) -> float:
+        """W that all heaters together may take; infinite where nothing is said."""
+        return self._total_power
+
+    def admitted(self, device: Bank) -> tuple[FloatArray, FloatArray]:
+        """The lowest and the highest drive (channels,) that every limit of one channel admits: the bench file's and the
+        device's own, of drive, current and power."""
+        if device.members:
+            parts = [self.admitted(m) for m in device.members if isinstance(m, Bank)]
+            return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+        bank = self._banks[device.name]
+        if bank.resistance is None:
+            return bank.low.copy(), bank.high.copy()
+        most = np.minimum(bank.current * bank.resistance, np.sqrt(bank.max_power * bank.resistance))
+        return np.maximum(bank.low, -most), np.minimum(bank.high, most)
+
+    def resistance(self, device: Bank) -> FloatArray | None:
+        """Ohm (channels,) by which drives become powers; None where it is not known of every channel."""
+        if not device.members:
+            return self._banks[device.name].resistance
+        parts = [self.resistance(m) for m in device.members if isinstance(m, Bank)]
+        known = [p for p in parts if p is not None]
+        return np.concatenate(known) if len(known) == len(parts) else None
 
     def reconnected(self, device: Device) -> None:
         """The link to ``device`` was lost and is back: its state is not known."""

@@ -15,6 +15,7 @@ from hilonn.bench import Bench
 from hilonn.chips import MatrixChip
 from hilonn.datasets import Split
 from hilonn.errors import ConfigError, HilonnError, ResumeError
+from hilonn.monitoring import Monitor
 from hilonn.network import Network
 from hilonn.passes import (
     Keep,
@@ -182,8 +183,10 @@ class Trainer:
         *,
         seed: int = 0,
         on_progress: Callable[[Progress], None] | None = None,
+        monitors: Sequence[Monitor] = (),
     ) -> None:
         self.chip = chip
+        self.monitors = tuple(monitors)
         self.network = network
         self._asked = self.rule = rule
         self.seed = seed
@@ -412,6 +415,7 @@ class Trainer:
                     self._absorb(result, len(batch.labels))
                     if state.step % LOOK_STEPS == 0:
                         self._look()
+                    self._watch(run)
                     state.wall_seconds = time.perf_counter() - started
                     self._report("step", schedule, steps, result.metrics)
                     due = time.perf_counter() - saved >= schedule.checkpoint_seconds
@@ -460,6 +464,19 @@ class Trainer:
             if self.runner.recover is None:
                 raise
             self.runner.recover(error)
+
+    def _watch(self, run: Run | None) -> None:
+        """Let the monitors look, if it is time; what they did stands in the run's record."""
+        for monitor in self.monitors:
+            try:
+                facts = monitor.watch(self.chip)
+            except HilonnError as error:
+                if self.runner.recover is None:
+                    raise
+                self.runner.recover(error)
+                continue
+            if facts is not None and run is not None:
+                run.event("monitor", epoch=self._state.epoch, step=self._state.step, **facts)
 
     def _keep_records(self, run: Run) -> None:
         """What the log needs to be replayed: the chips' records as they are now."""
@@ -695,6 +712,7 @@ class Trainer:
             "settled": self.rule.model_dump() if self.rule is not self._asked else None,
             "origin": self._origin,
             "runner": self.runner.snapshot(state.weights),
+            "monitors": [monitor.snapshot() for monitor in self.monitors],
             "bench": bench.snapshot() if bench is not None and bench.exact_resume else None,
         }
 
@@ -744,6 +762,8 @@ class Trainer:
         bench = self.bench
         if bench is not None and snapshot["bench"] is not None:
             bench.restore(snapshot["bench"])
+        for monitor, saved in zip(self.monitors, snapshot.get("monitors", ()), strict=False):
+            monitor.restore(saved)
 
 
 class _Interruptions:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from hilonn import registry
@@ -17,6 +22,7 @@ from hilonn.errors import ConfigError
 from hilonn.interruptions import TERMINATING, put_back
 
 REDRAW = 0.5  # s
+WIDE = 100  # columns of a terminal
 
 
 def emulate_command(
@@ -30,7 +36,10 @@ def emulate_command(
     chip_seed: int,
     imports: tuple[str, ...],
 ) -> int:
-    """Serve ``lab`` until Ctrl-C or SIGTERM; its addresses and bench file go to stdout, its boxes' state to a terminal."""
+    """Serve ``lab`` until Ctrl-C or SIGTERM; its addresses and bench file go to stdout, its boxes' state to a terminal.
+
+    ConfigError, before anything listens, for an unknown lab or fault, and where another lab serves the same bench file.
+    """
     for module in imports:
         registry.import_module(module)
     build = registry.load("hilonn.emulators", lab)
@@ -51,7 +60,9 @@ def emulate_command(
     for number in (signal.SIGINT, *TERMINATING):
         before[number] = signal.signal(number, lambda n, frame: stop.set())
     try:
-        with build(**options) as running:
+        with _alone(path), build(**options) as running:
+            if stop.is_set():
+                return 0
             for name, server in running.servers.items():
                 sys.stdout.write(f"{name} {server.address}\n")
             sys.stdout.write(f"control {running.control.address}\n")
@@ -59,9 +70,30 @@ def emulate_command(
             sys.stdout.write(f"bench {path}\n")
             sys.stdout.flush()
             _show(running, stop)
+            done = sum(server.transactions for server in running.servers.values())
+            sys.stderr.write(f"{running.name} stopped after {done:,} transactions\n")
     finally:
         put_back(before)
     return 0
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Within: no other lab writes the bench file ``path``. A client's own lock on it is another one."""
+    lock = FileLock(path.with_name(f"{path.stem}.lab.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(
+            f"--out {path}: another emulated lab is running with this bench file; stop it, or give another --out"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"--out {path}: cannot be written: {error}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def _show(running: Any, stop: threading.Event) -> None:
@@ -71,25 +103,33 @@ def _show(running: Any, stop: threading.Event) -> None:
         while not stop.wait(REDRAW):
             pass
         return
-    with Live(_table(running), console=console, auto_refresh=False) as live:
+    with Live(_table(running, console.width), console=console, auto_refresh=False) as live:
         while not stop.wait(REDRAW):
-            live.update(_table(running), refresh=True)
+            live.update(_table(running, console.width), refresh=True)
 
 
-def _table(running: Any) -> Table:
-    table = Table(title=f"{running.name}, {running.rack.now():.0f} s", expand=False)
-    for title in ("box", "address", "transactions", "busy", "state"):
-        table.add_column(title)
+def _table(running: Any, width: int) -> Table:
+    """A line a box, so that a lab fits a small terminal."""
+    title = f"{running.name}, {running.rack.now():.0f} s; Ctrl-C stops it"
+    table = Table(title=title, expand=False, box=SIMPLE_HEAD)
+    longest = max(len(name) for name in running.servers)
+    columns = {"box": longest, "address": 21, "transactions": 12, "busy": 8}
+    if width < WIDE:
+        del columns["address"]  # they were printed
+    for column, least in columns.items():
+        table.add_column(column, no_wrap=True, min_width=least)
+    rest = width - sum(columns.values()) - 3 * len(columns) - 3
+    table.add_column("state", no_wrap=True, overflow="ellipsis", max_width=max(rest, 10))
     with running.rack.lock:
         states = {name: server.instrument.state() for name, server in running.servers.items()}
     for name, server in running.servers.items():
         shown = ", ".join(f"{key} {value}" for key, value in states[name].items())
-        struck = ", ".join(server.faults.struck[-3:])
+        struck = ", ".join([*server.faults.struck, *server.mishaps.struck][-3:])
         table.add_row(
             name,
-            server.address,
+            *([server.address] if "address" in columns else []),
             f"{server.transactions:,}",
             f"{server.busy_seconds:.1f} s",
-            shown + (f" [faults: {struck}]" if struck else ""),
+            escape((f"STRUCK: {struck}; " if struck else "") + shown),
         )
     return table

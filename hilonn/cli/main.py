@@ -121,17 +121,6 @@ def estimate(
 
 
 @app.command()
-def twin(
-    folder: Annotated[Path, typer.Argument(help="The folder of a calibration.")],
-    json: JsonOption = False,
-) -> None:
-    """Say how well a calibrated chip's twin predicts settings that were not fitted."""
-    from hilonn.cli.twin import twin_command
-
-    _guarded(partial(twin_command, folder, json=json))
-
-
-@app.command()
 def compare(
     experiment: Annotated[str, typer.Argument(help="A built-in experiment or a TOML file.")],
     rules: Annotated[str, typer.Option(help="Names, variants or TOML files, by commas.")],
@@ -207,6 +196,58 @@ def check(
 
 
 @app.command()
+def discover(
+    tcp: Annotated[
+        list[str] | None, typer.Option(metavar="HOST:PORT", help="A socket; may be repeated.")
+    ] = None,
+    serial: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PORT", help="Serial ports, like '*' or COM4; may be repeated."),
+    ] = None,
+    visa: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RESOURCE", help="VISA resources, like 'USB*'; may be repeated."),
+    ] = None,
+    library: Annotated[str, typer.Option(help="The VISA library: @py, @ivi or a path.")] = "@py",
+    timeout: Annotated[float, typer.Option(min=0.05, help="s for an answer.")] = 0.5,
+    ask: Annotated[bool, typer.Option(help="Ask; else only list ports and resources.")] = True,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the bench file's lines there as well.")
+    ] = None,
+    json: JsonOption = False,
+    imports: ImportOption = None,
+) -> None:
+    """Ask every serial port and VISA resource who it is, or only those that are named; sockets must be."""
+    from hilonn.cli.discover import discover_command
+
+    _guarded(
+        partial(
+            discover_command,
+            tuple(tcp or ()),
+            tuple(serial or ()),
+            tuple(visa or ()),
+            library=library,
+            timeout=timeout,
+            ask=ask,
+            out=out,
+            json=json,
+            imports=tuple(imports or ()),
+        )
+    )
+
+
+@app.command()
+def twin(
+    folder: Annotated[Path, typer.Argument(help="The folder of a calibration.")],
+    json: JsonOption = False,
+) -> None:
+    """Say how well a calibrated chip's twin predicts settings that were not fitted."""
+    from hilonn.cli.twin import twin_command
+
+    _guarded(partial(twin_command, folder, json=json))
+
+
+@app.command()
 def calibrate(
     bench: Annotated[str | None, typer.Argument(help="A built-in bench or a TOML file.")] = None,
     routine: Annotated[
@@ -252,6 +293,35 @@ def calibrate(
 
 
 @app.command()
+def poke(
+    bench: Annotated[str, typer.Argument(help="A built-in bench or a TOML file.")],
+    chip: Annotated[str | None, typer.Option(help="Which chip, where there are several.")] = None,
+    console: Annotated[
+        bool, typer.Option(help="Turn one heater by hand and watch every detector.")
+    ] = False,
+    seed: SeedOption = 0,
+    chip_seed: ChipSeedOption = 0,
+    json: JsonOption = False,
+    imports: ImportOption = None,
+) -> None:
+    """Move every channel a little, watch every detector: which wire leads where. Light goes on."""
+    from hilonn.cli.poke import poke_command
+
+    _guarded(
+        partial(
+            poke_command,
+            bench,
+            chip,
+            console=console,
+            seed=seed,
+            chip_seed=chip_seed,
+            imports=tuple(imports or ()),
+            json=json,
+        )
+    )
+
+
+@app.command()
 def emulate(
     lab: Annotated[str, typer.Argument(help="A lab, like lab-16.")],
     out: Annotated[
@@ -263,7 +333,14 @@ def emulate(
         bool, typer.Option(help="Time moves with what the client does, not with the wall's clock.")
     ] = False,
     fault: Annotated[
-        list[str] | None, typer.Option(help="BOX:KIND[@AFTER][xCOUNT]; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC",
+            help=(
+                "What goes wrong: q:drop@100x3 (a wire), santec:interlock@100 or tec:disturb=1.5 (a box), "
+                "chip:dead_heater:37@60 (the chip); may be repeated."
+            ),
+        ),
     ] = None,
     chip_seed: ChipSeedOption = 0,
     imports: ImportOption = None,

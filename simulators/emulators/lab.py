@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from hilonn.atomic import write_bytes
-from hilonn.errors import ConfigError
 from hilonn.records import Records
 from hilonn.simulators.emulators.control import ControlPort
-from hilonn.simulators.emulators.faults import KINDS, Fault
+from hilonn.simulators.emulators.fault_texts import inject
 from hilonn.simulators.emulators.instrument import Instrument
 from hilonn.simulators.emulators.rack import Rack
 from hilonn.simulators.emulators.server import Latency, Server, TcpServer
@@ -69,13 +67,7 @@ class Lab:
         for index, box in enumerate(boxes):
             latency = Latency(1000 * options.noise_seed + index) if options.latency else None
             self.servers[box.name] = TcpServer(box, latency)
-        for text in options.faults:
-            name_of, fault = parse_fault(text)
-            if name_of not in self.servers:
-                raise ConfigError(
-                    f"--fault {text}: no box {name_of!r}; there are {', '.join(self.servers)}"
-                )
-            self.servers[name_of].faults.inject(fault)
+        inject(self.servers, options.faults)
         self.control = TcpServer(ControlPort(rack, self.busy_seconds))
 
     def busy_seconds(self) -> dict[str, float]:
@@ -83,6 +75,7 @@ class Lab:
         return {name: server.busy_seconds for name, server in self.servers.items()}
 
     def __enter__(self) -> Self:
+        self.rack.warm_up()
         try:
             for server in (*self.servers.values(), self.control):
                 self._stack.enter_context(server)
@@ -113,12 +106,16 @@ class Lab:
         write_bytes(path, text.encode())
 
 
-def parse_fault(text: str) -> tuple[str, Fault]:
-    """``BOX:KIND[@AFTER][xCOUNT]``: a wire fault of one box, after so many good answers. ConfigError otherwise."""
-    found = re.fullmatch(r"([^:]+):([a-z_]+)(?:@(\d+))?(?:x(\d+))?", text)
-    if found is None or found.group(2) not in KINDS:
-        raise ConfigError(
-            f"--fault {text}: give BOX:KIND[@AFTER][xCOUNT] with whole numbers, KIND one of {', '.join(KINDS)}"
+def in_watts(records: Records, responsivity: float) -> Records:
+    """``records`` of detectors that give A, for meters that divide by ``responsivity`` (A/W) and give W."""
+    powers = {"gain": 1, "dark": 1, "noise_v0": 2, "noise_v1": 2, "noise_v2": 2}
+    known = records.photodetectors
+    turned = {
+        name: replace(
+            q,
+            value=q.value / responsivity ** powers[name],
+            uncertainty=q.uncertainty / responsivity ** powers[name],
         )
-    box, kind, after, count = found.groups()
-    return box, Fault(kind, int(after or 0), int(count or 1))  # type: ignore[arg-type]
+        for name, q in known.quantities.items()
+    }
+    return replace(records, photodetectors=replace(known, quantities=turned))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
 from hilonn.simulators.emulators.dicon_switch import DiconBox
+from hilonn.simulators.emulators.fault_texts import chip_faults
 from hilonn.simulators.emulators.keysight_power_meter import KeysightPowerMeterBox
+from hilonn.simulators.emulators.lab import CHIP, NOISES, Lab, LabOptions, in_watts
 from hilonn.simulators.emulators.meerstetter_tec import MeerstetterBox
-from hilonn.simulators.emulators.red_pitaya import RedPitayaBox
-from hilonn.simulators.emulators.santec_tsl import SantecTslBox
-
-from hilonn.simulators.emulators.lab import CHIP, NOISES, Lab, LabOptions
 from hilonn.simulators.emulators.qontrol import QontrolBox
 from hilonn.simulators.emulators.rack import Rack
+from hilonn.simulators.emulators.red_pitaya import RedPitayaBox
+from hilonn.simulators.emulators.santec_tsl import SantecTslBox
 from hilonn.simulators.plant import Plant
 from hilonn.simulators.presets import resolve
 
@@ -38,6 +39,7 @@ def build(**chosen: Any) -> Lab:
         parameters,
         chip_seed=options.chip_seed,
         noise_seed=options.noise_seed,
+        faults=chip_faults(options.faults),
     )
     rack = Rack(plant, lockstep=options.lockstep)
     pitayas = [
@@ -60,4 +62,17 @@ def build(**chosen: Any) -> Lab:
     ]
     text = (resources.files("hilonn.simulators.emulators") / "lab-16.toml").read_text("utf-8")
     records = plant.records(CHIP, parameters.record_error, splitters=True, crosstalk=True)
+    records = in_watts(records, parameters.responsivity)
+    records = replace(
+        records,
+        modulators=replace(records.modulators, serial=_serials([p.identity for p in pitayas])),
+        photodetectors=replace(
+            records.photodetectors, serial=_serials([m.identity for m in meters])
+        ),
+    )
     return Lab("lab-16", rack, boxes, text, options, records)
+
+
+def _serials(identities: list[str]) -> str:
+    """As a bank over these boxes gives them."""
+    return " ".join(identity.split(",")[2] for identity in identities)

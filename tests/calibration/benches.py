@@ -13,6 +13,7 @@ def bench_file(
     ports: int = 4,
     plant: str = "",
     preset: str = "typical",
+    oscillator: bool = True,
 ) -> Path:
     """The built-in bench ``simulated`` with another chip; ``plant``: lines of its own section."""
     heaters = {"svd_mesh": 2 * ports**2 + ports, "unitary_mesh": ports**2, "crossbar": ports**2}[
@@ -32,6 +33,10 @@ def bench_file(
         ]
         text = "\n".join(kept).replace('driver = "simulated_switch"\nconnection = "plant"\n', "")
         text = text.replace(', "lo_shutter"', "")
+    if not oscillator:  # its shutter stays, to be closed
+        text = "\n".join(
+            line for line in text.splitlines() if not line.startswith("local_oscillator =")
+        )
     path = folder / "bench.toml"
     path.write_text(text, "utf-8")
     return path

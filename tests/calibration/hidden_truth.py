@@ -16,7 +16,7 @@ from hilonn.chips.crosstalk import stencil
 from hilonn.records import Records
 from hilonn.simulators.plant import Plant
 from hilonn.transfer import phase_of_power, power_of_voltage
-from hilonn.typing import FloatArray
+from hilonn.typing import BoolArray, FloatArray
 
 DRIVES = 20
 """Random settings, own phases uniform up to a turn, over which phases and matrices are compared."""
@@ -43,14 +43,16 @@ class Errors:
 def errors(records: Records, plant: Plant) -> Errors:
     """What ``records`` have wrong about ``plant``, as it was at its start: opened with the seeds of the calibration."""
     truth = plant.truth
+    plant.update()  # faults from the start strike
+    dead = ~plant.heaters._alive
     layout = layout_of(truth.architecture, truth.ports)
     chip, h = records.chip, layout.heaters
     told = chip.uncertainty("heater_phase_offset")[:h]
-    usable = chip.accepted("heater_phase_offset")[:h] & ~truth.dead[:h] & (told < 0.3)
+    usable = chip.accepted("heater_phase_offset")[:h] & ~dead[:h] & (told < 0.3)
     into = np.angle(truth.input_facet) + plant.drift.inputs  # fibres do not start at zero
     offset = canonical(layout, truth.phase_offset[:h], into, np.angle(truth.output_facet))
     volts = _volts(plant, layout)
-    real = _phases(offset, _true_own(plant, volts), plant.crosstalk_kernel, layout)
+    real = _phases(offset, _true_own(plant, volts, dead), plant.crosstalk_kernel, layout)
     believed = _phases(
         canonical(
             layout,
@@ -113,14 +115,14 @@ def _volts(plant: Plant, layout: Layout) -> FloatArray:
     return np.asarray(np.minimum(np.sqrt(cold * p.resistance), plant.heaters.high))
 
 
-def _true_own(plant: Plant, volts: FloatArray) -> FloatArray:
+def _true_own(plant: Plant, volts: FloatArray, dead: BoolArray) -> FloatArray:
     """The plant's own formula: self-heating, and a thermo-optic bend that no record holds."""
     truth, h = plant.truth, volts.shape[1]
     power = power_of_voltage(volts, truth.resistance[:h], truth.resistance_rise[:h])
     ratio = power / truth.power_per_pi[:h]
     bend = plant.parameters.thermo_optic_nonlinearity
     own = np.pi * ratio * (1 + bend * (ratio / 2 - 1))
-    return np.where(truth.dead[:h], 0.0, own)
+    return np.where(dead[:h], 0.0, own)
 
 
 def _own(records: Records, volts: FloatArray) -> FloatArray:
@@ -192,3 +194,30 @@ def _wrapped(phase: FloatArray) -> FloatArray:
 
 def _middle(phase: FloatArray) -> float:
     return float(np.angle(np.exp(1j * phase).mean()))
+
+
+def outputs_of_power(records: Records, plant: Plant) -> tuple[FloatArray, FloatArray]:
+    """|field| (settings, outputs, inputs) that the record says, and that there is, at random drives."""
+    layout = layout_of(plant.truth.architecture, plant.truth.ports)
+    volts, h = _volts(plant, layout), layout.heaters
+    one = np.ones(plant.truth.ports, complex)
+    sizes = []
+    for offset, own, kernel, errors_of, passed in (
+        (
+            records.chip.value("heater_phase_offset")[:h],
+            _own(records, volts),
+            records.chip.value("crosstalk_kernel"),
+            records.chip.value("splitter_errors"),
+            records.chip.value("mzi_transmission"),
+        ),
+        (
+            plant.truth.phase_offset[:h],
+            _true_own(plant, volts, plant.truth.dead),
+            plant.crosstalk_kernel,
+            plant.truth.splitter_errors,
+            plant.truth.mzi_transmission,
+        ),
+    ):
+        optics = Optics(errors_of, passed, one, one)
+        sizes.append(np.abs(transfer(layout, _phases(offset, own, kernel, layout), optics)))
+    return sizes[0], sizes[1]
