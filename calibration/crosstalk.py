@@ -474,7 +474,9 @@ class Crosstalk(Routine):
     parameters = CrosstalkParameters
 
     def applies(self, setup: Setup) -> bool:
-        return setup.architecture in ("svd_mesh", "unitary_mesh") and setup.oscillator
+        """Not to large meshes: the normal equations of 8,000 parameters take minutes a round."""
+        meshes = ("svd_mesh", "unitary_mesh")
+        return setup.architecture in meshes and setup.oscillator and setup.ports <= DENSE
 
     def effort(self, setup: Setup, parameters: Any) -> Effort:
         patterns = 2 * (1 << max(setup.ports - 1, 1).bit_length())

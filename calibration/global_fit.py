@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
+from hilonn.calibration import large
 from hilonn.calibration.normal import Noise
 from hilonn.calibration.shots import Shots
 from hilonn.calibration.solving import Problem, Solution, solve
@@ -47,11 +48,12 @@ SMALL = 6000
 @dataclass(frozen=True)
 class Options:
     """``reach`` (pitches) of the crosstalk; ``few``: shots of the first stage; ``wander`` (rad): of the oscillator's phase
-    from shot to shot; ``doubts`` as in ``DOUBTS``, for those given."""
+    from shot to shot; ``small``: parameters up to which the equations are written out; ``doubts`` as in ``DOUBTS``, for those given."""
 
     reach: float = 3.0
     few: int = 400
     wander: float = 0.1
+    small: int = SMALL
     doubts: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -67,14 +69,15 @@ class Found:
 @dataclass(frozen=True)
 class GlobalResult:
     """``records`` with the fit's values and uncertainties; ``excess``: residuals over noise; ``quantities`` by name, as
-    free parameters; ``blind``: directions among them of which readings tell less than the prior."""
+    free parameters; ``blind``: directions among them of which readings tell less than the prior,
+    None where the equations were too large to be looked at."""
 
     records: Records
     values: FloatArray
     sd: FloatArray
     excess: float
     quantities: dict[str, Found]
-    blind: int
+    blind: int | None
 
 
 def fit(
@@ -90,6 +93,9 @@ def fit(
     Raises CalibrationError where the start is of another chip than the shots, or where nothing explains them.
     """
     problem = pose(start, shots, ranges, options)
+    if problem.model.names.size > options.small:
+        found = large.solve(problem, tell=tell)
+        return _large_result(problem, found, start, created)
     solution = solve(problem, options.few, tell)
     return result(problem, solution, start, created)
 
@@ -134,6 +140,20 @@ def result(problem: Problem, solution: Solution, start: Records, created: str) -
     return GlobalResult(
         records, solution.values, sd, solution.excess, _summary(names, prior.sd, sd, free), blind
     )
+
+
+def _large_result(
+    problem: Problem, found: large.Large, start: Records, created: str
+) -> GlobalResult:
+    names, free = problem.model.names, problem.free
+    estimate = Estimate(found.values, found.sd, accepted(problem))
+    source = (
+        f"global fit of {int(free.sum())} parameters to {len(problem.shots)} random settings; residuals "
+        f"{found.excess:.2f} times the noise"
+    )
+    records = write(estimate, names, start, created, source)
+    quantities = _summary(names, problem.start.sd, found.sd, free)
+    return GlobalResult(records, found.values, found.sd, found.excess, quantities, None)
 
 
 def accepted(problem: Problem) -> BoolArray:

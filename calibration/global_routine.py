@@ -18,8 +18,10 @@ from hilonn.calibration.shots import Draw, Shots, acquire, draw, joined
 from hilonn.errors import CalibrationError
 from hilonn.records import Records
 
-PER_HEATER = 5
-"""Parameters, about: three of a heater, and those of the couplers."""
+READINGS = 300
+"""Of a detector, for each heater."""
+FEWEST, MOST = 300, 640
+"""Settings, where they are not asked for: a setting of 64 ports reads as much as sixteen of 16."""
 PART = 64
 """Settings a block."""
 MISFIT = 3.0
@@ -27,8 +29,8 @@ MISFIT = 3.0
 
 
 class GlobalParameters(Parameters):
-    """``settings`` of ``samples`` patterns, each the mean of ``averages``; 0 settings: two and a half readings of a
-    setting's pairs for each heater, at least 300. ``dark`` is the share with the oscillator's shutter closed; ``reach``
+    """``settings`` of ``samples`` patterns, each the mean of ``averages``; 0 settings: as many as the chip's
+    parameters need, 300 to 640. ``dark`` is the share with the oscillator's shutter closed; ``reach``
     (pitches) of the crosstalk; ``wander`` (rad) of the oscillator from setting to setting."""
 
     settings: Annotated[int, Field(ge=0)] = 0
@@ -49,9 +51,8 @@ class GlobalFit(Routine):
     parameters: ClassVar[type[Parameters]] = GlobalParameters
 
     def applies(self, setup: Setup) -> bool:
-        """Meshes whose fields are read against an oscillator, small enough for their normal equations."""
-        mesh = setup.oscillator and setup.architecture in ("svd_mesh", "unitary_mesh")
-        return mesh and PER_HEATER * setup.heaters < global_fit.SMALL
+        """Meshes whose fields are read against an oscillator."""
+        return setup.oscillator and setup.architecture in ("svd_mesh", "unitary_mesh")
 
     def effort(self, setup: Setup, parameters: Any) -> Effort:
         count = settings(setup, parameters)
@@ -88,7 +89,9 @@ class GlobalFit(Routine):
         options = global_fit.Options(reach=parameters.reach, wander=parameters.wander)
         created = datetime.now(UTC).isoformat(timespec="seconds")
         found = global_fit.fit(known, shots, setup.ranges, created, options)
-        figures = {"residuals_over_noise": found.excess, "blind_directions": float(found.blind)}
+        figures = {"residuals_over_noise": found.excess}
+        if found.blind is not None:
+            figures["blind_directions"] = float(found.blind)
         figures |= {f"{name}_sd": q.posterior for name, q in found.quantities.items()}
         return Fit(
             chip=found.records.chip.quantities,
@@ -118,4 +121,5 @@ def settings(setup: Setup, parameters: GlobalParameters) -> int:
     """How many settings are shot."""
     if parameters.settings:
         return parameters.settings
-    return max(300, setup.heaters * 5 // 4)
+    wanted = READINGS * setup.heaters // (2 * setup.ports * parameters.samples)
+    return min(max(wanted, FEWEST), MOST)

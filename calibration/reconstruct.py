@@ -207,7 +207,7 @@ class _Walker:
             return
         a, b = _shares(self.seen.y[within], np.stack((upper, lower)))
         weight = _weight(a, b)
-        if weight > FAINT:
+        if weight > FAINT and not _alike(upper, lower):
             ratio = 1j * a / b
             self.psi[before] = np.angle(ratio)
             self.sure[before] = True
@@ -287,6 +287,8 @@ class _Walker:
                 self._take(notes, m, found[at], found[at + 1], lower=m == port - 1)
 
     def _take(self, notes: Notes, m: int, a: complex, b: complex, lower: bool) -> None:
+        if _alike(*self.inside[m][1:]):
+            return
         if m in self.blind:
             # Ideal couplers: a / b is tan(theta/2) e^{i phi} at the upper output, -cot(theta/2) e^{i phi} at the lower.
             turned = (1j * b.conjugate(), a.conjugate()) if lower else (a, 1j * b)
@@ -306,6 +308,16 @@ def _shares(y: ComplexArray, rows: ComplexArray) -> ComplexArray:
     found: ComplexArray = np.linalg.lstsq(unit.T, y, rcond=0.05)[0]
     scaled: ComplexArray = found * (length > 0) / np.maximum(length, 1e-300)
     return scaled
+
+
+def _alike(first: ComplexArray, second: ComplexArray) -> bool:
+    """Whether two rows point the same way, or one has no light: their shares are not told apart. So it is behind an
+    input that is not lit."""
+    sizes = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return bool(sizes == 0.0 or abs(np.vdot(first, second)) > ALIKE * sizes)
+
+
+ALIKE = 0.97
 
 
 def _weight(a: complex, b: complex) -> float:

@@ -39,7 +39,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class _Walk:
+class Walk:
     """What a setting's light does, kept for its derivatives."""
 
     turns: ComplexArray
@@ -104,7 +104,7 @@ class ForwardModel:
         power = power_of_voltage(heaters, self.resistance, v["heater_resistance_rise"])
         own = np.where(self.usable, np.pi * power / np.exp(v["heater_power_per_pi"]), 0.0)
         total = v["heater_phase_offset"] + own
-        total[:-1] += self.crosstalk(vector) @ own[:-1]
+        kernels.spread(*self._pairs, v["crosstalk_kernel"], own, total)
         return total, own
 
     def crosstalk(self, vector: FloatArray) -> csr_array:
@@ -116,13 +116,15 @@ class ForwardModel:
 
     def expected(self, vector: FloatArray, setting: Setting) -> FloatArray:
         """Readings (samples, 2 * ports) in A: plus_0 .. minus_0 .."""
-        walk = self._walk(vector, setting)
+        walk = self.walk(vector, setting)
         plus, minus = self._readings(vector, walk, setting.through)
         return np.concatenate((plus, minus)).T
 
-    def by_wander(self, vector: FloatArray, setting: Setting) -> FloatArray:
+    def by_wander(
+        self, vector: FloatArray, setting: Setting, walk: Walk | None = None
+    ) -> FloatArray:
         """d reading (samples, 2 * ports) / d phase of the oscillator."""
-        walk = self._walk(vector, setting)
+        walk = walk or self.walk(vector, setting)
         return -np.concatenate(self._quarter(vector, walk, setting.through)).T
 
     def jacobian(
@@ -132,7 +134,7 @@ class ForwardModel:
         ``weight`` (samples, 2 * ports); returns the readings (2 * ports * samples,) and their derivative by the
         oscillator's wander, weighted too. Readings count channels first, samples last."""
         names, ports = self.names, self.ports
-        walk = self._walk(vector, setting)
+        walk = self.walk(vector, setting)
         readings = np.concatenate(self._readings(vector, walk, setting.through))
         scale = np.ascontiguousarray(weight.T)
         plus, minus = self._slopes(vector, walk, setting.through)
@@ -166,11 +168,12 @@ class ForwardModel:
         return readings.ravel(), wander
 
     def tangent(
-        self, vector: FloatArray, setting: Setting, change: FloatArray
+        self, vector: FloatArray, setting: Setting, change: FloatArray, walk: Walk | None = None
     ) -> tuple[FloatArray, FloatArray]:
-        """Readings (samples, 2 * ports), and their change for a small ``change`` of the parameters (size,)."""
+        """Readings (samples, 2 * ports), and their change for a small ``change`` of the parameters (size,). ``walk``: what
+        ``walk`` gave for the same vector and setting, if it is at hand."""
         names, ports = self.names, self.ports
-        walk = self._walk(vector, setting)
+        walk = walk or self.walk(vector, setting)
         d = names.split(change)
         turned = self._turned(vector, setting, walk.own, d)
         d_fields = np.zeros((ports, len(setting.modulators)), np.complex128)
@@ -196,12 +199,12 @@ class ForwardModel:
         return readings.T, moved.T
 
     def adjoint(
-        self, vector: FloatArray, setting: Setting, seed: FloatArray
+        self, vector: FloatArray, setting: Setting, seed: FloatArray, walk: Walk | None = None
     ) -> tuple[FloatArray, float]:
         """The transpose of ``tangent``: sum over readings of ``seed`` (samples, 2 * ports) times their derivatives by each
         parameter (size,), and by the oscillator's wander."""
         names, ports = self.names, self.ports
-        walk = self._walk(vector, setting)
+        walk = walk or self.walk(vector, setting)
         total = np.zeros(names.size)
         part = names.split(total)
         rows = np.ascontiguousarray(seed.T)
@@ -231,7 +234,8 @@ class ForwardModel:
 
     # -- light ----------------------------------------------------------------------------------
 
-    def _walk(self, vector: FloatArray, setting: Setting) -> _Walk:
+    def walk(self, vector: FloatArray, setting: Setting) -> Walk:
+        """What a setting's light does, for its derivatives to share."""
         v = self.names.split(vector)
         phases, own = self.phases(vector, setting.heaters)
         a, b = v["splitter_errors"].reshape(-1, 2).T + np.pi / 4
@@ -245,7 +249,7 @@ class ForwardModel:
         seen = np.zeros((len(self.elements), 2, leaving.shape[1]), np.complex128)
         kernels.forward(self.elements, turns, halves, leaving, seen)
         lead = np.exp(1j * (v["output_phase"] - phases[-1] - setting.wander))
-        return _Walk(turns, halves, own, angle, fields, seen, leaving, lead[:, np.newaxis])
+        return Walk(turns, halves, own, angle, fields, seen, leaving, lead[:, np.newaxis])
 
     def _gains(
         self, vector: FloatArray, through: bool
@@ -257,7 +261,7 @@ class ForwardModel:
         return power, gain, gain**2 / (4 * power)
 
     def _readings(
-        self, vector: FloatArray, walk: _Walk, through: bool
+        self, vector: FloatArray, walk: Walk, through: bool
     ) -> tuple[FloatArray, FloatArray]:
         v = self.names.split(vector)
         power, gain, lo = self._gains(vector, through)
@@ -268,7 +272,7 @@ class ForwardModel:
         return g[:n] * (base + mixed) + dark[:n], g[n:] * (base - mixed) + dark[n:]
 
     def _slopes(
-        self, vector: FloatArray, walk: _Walk, through: bool
+        self, vector: FloatArray, walk: Walk, through: bool
     ) -> tuple[ComplexArray, ComplexArray]:
         """c with d reading = Re(c dE), of plus and minus (ports, samples)."""
         power, gain, _ = self._gains(vector, through)
@@ -279,7 +283,7 @@ class ForwardModel:
         return g[:n] * (base + mixed), g[n:] * (base - mixed)
 
     def _quarter(
-        self, vector: FloatArray, walk: _Walk, through: bool
+        self, vector: FloatArray, walk: Walk, through: bool
     ) -> tuple[FloatArray, FloatArray]:
         """d reading / d output phase of plus and minus (ports, samples)."""
         _, gain, _ = self._gains(vector, through)
@@ -287,7 +291,7 @@ class ForwardModel:
         slope = -0.5 * gain * walk.beat.imag
         return g[: self.ports] * slope, -g[self.ports :] * slope
 
-    def _input_changes(self, vector: FloatArray, walk: _Walk) -> dict[str, ComplexArray]:
+    def _input_changes(self, vector: FloatArray, walk: Walk) -> dict[str, ComplexArray]:
         """d field (samples, ports) / d each input parameter."""
         v = self.names.split(vector)
         into = np.exp(v["input_size"] + 1j * v["input_phase"])
@@ -302,7 +306,7 @@ class ForwardModel:
         }
 
     def _output_slopes(
-        self, vector: FloatArray, walk: _Walk, through: bool, readings: FloatArray
+        self, vector: FloatArray, walk: Walk, through: bool, readings: FloatArray
     ) -> dict[str, FloatArray]:
         """d reading (2 * ports, samples) / d its own output's and detector's parameters."""
         v = self.names.split(vector)
@@ -323,7 +327,7 @@ class ForwardModel:
     def _output_rows(
         self,
         vector: FloatArray,
-        walk: _Walk,
+        walk: Walk,
         through: bool,
         readings: FloatArray,
         scale: FloatArray,
@@ -373,8 +377,9 @@ class ForwardModel:
         moved = -own * d["heater_power_per_pi"]
         moved += self._bends(vector, setting, own) * d["heater_resistance_rise"]
         turned = d["heater_phase_offset"] + moved
-        turned[:-1] += self.crosstalk(vector) @ moved[:-1]
-        turned[:-1] += self._shares(own).T @ d["crosstalk_kernel"]
+        shares = self.names.split(vector)["crosstalk_kernel"]
+        kernels.spread(*self._pairs, shares, moved, turned)
+        kernels.spread(*self._pairs, d["crosstalk_kernel"], own, turned)
         return turned
 
     def _heater_sums(
@@ -387,10 +392,11 @@ class ForwardModel:
     ) -> None:
         part["heater_phase_offset"] += phases
         felt = phases.copy()
-        felt[:-1] += self.crosstalk(vector).T @ phases[:-1]
+        to, of, which = self._pairs
+        kernels.spread(of, to, which, self.names.split(vector)["crosstalk_kernel"], phases, felt)
         part["heater_power_per_pi"] -= own * felt
         part["heater_resistance_rise"] += self._bends(vector, setting, own) * felt
-        part["crosstalk_kernel"] += self._shares(own) @ phases[:-1]
+        kernels.shares(to, of, which, own, phases, part["crosstalk_kernel"])
 
 
 def mesh_elements(mesh: RectangularMesh, phases: int, mzis: int) -> IntArray:

@@ -335,3 +335,31 @@ def adjoint(
         splitters[k, 0] += (lost * one).real
         splitters[k, 1] += (lost * two).real
         losses[k] += 0.5 * (t0 * s0 + t1 * s1 + t2 * s2 + t3 * s3).real
+
+
+@kernel
+def spread(
+    to: IntArray,
+    of: IntArray,
+    which: IntArray,
+    share: FloatArray,
+    own: FloatArray,
+    total: FloatArray,
+) -> None:
+    """Add to ``total`` (heaters,) what each heater takes of others' ``own``: ``share`` (k,) by offset."""
+    for i in range(to.size):
+        total[to[i]] += share[which[i]] * own[of[i]]
+
+
+@kernel
+def shares(
+    to: IntArray,
+    of: IntArray,
+    which: IntArray,
+    own: FloatArray,
+    by_phase: FloatArray,
+    total: FloatArray,
+) -> None:
+    """Add to ``total`` (k,) the derivatives by the shares, of those ``by_phase`` (heaters,)."""
+    for i in range(to.size):
+        total[which[i]] += own[of[i]] * by_phase[to[i]]

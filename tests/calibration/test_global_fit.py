@@ -155,3 +155,23 @@ def test_too_much_light_is_told(tmp_path: Path) -> None:
         bench.light_on()
         with pytest.raises(SaturationError, match="random settings are saturated"):
             shoot(bench, rough(bench), 10)
+
+
+def test_conjugate_gradients_find_what_written_out_equations_find(tmp_path: Path) -> None:
+    with Bench.open(bench_file(tmp_path, "unitary_mesh", 4)) as bench:
+        bench.light_on()
+        start = rough(bench, 0.02)
+        shots = shoot(bench, start, 80)
+        ranges = rig_of(bench).setup.ranges
+        small = global_fit.fit(start, shots, ranges, NOW)
+        large = global_fit.fit(start, shots, ranges, NOW, global_fit.Options(small=1))
+    told = (small.sd > 0) & (
+        small.sd < 0.5 * global_fit.pose(start, shots, ranges, global_fit.Options()).start.sd
+    )
+    assert told.sum() > 60
+    apart = np.abs(small.values - large.values)[told] / small.sd[told]
+    assert np.median(apart) < 0.1
+    ratio = large.sd[told] / small.sd[told]
+    assert 0.7 < np.median(ratio) < 1.4
+    assert large.blind is None
+    assert small.blind is not None
