@@ -76,12 +76,14 @@ def main() -> None:
     parser.add_argument("--chips", type=int, default=10)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="Folder of the calibrations; none by default.")
+    parser.add_argument("--routines", default="", help="Only these, by commas; no score then.")
     options = parser.parse_args()
+    chosen = tuple(r for r in options.routines.split(",") if r)
     rows = []
     for chip in range(options.first, options.first + options.chips):
         with tempfile.TemporaryDirectory() as scratch:
             folder = (options.keep or Path(scratch)) / f"chip-{chip}"
-            rows.append(one(options.bench, chip, folder, ()))
+            rows.append(one(options.bench, chip, folder, chosen))
         print(json.dumps(rows[-1]), flush=True)
     print("\n| figure | median | worst |\n|---|---|---|")
     for name in COLUMNS:

@@ -7,6 +7,7 @@ warm, which a regression over all of them tells.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from hilonn.calibration.fringes import fit_fringe
 from hilonn.calibration.raw import Raw
 from hilonn.calibration.rig import Rig, Setup
 from hilonn.calibration.routine import Effort, Failure, Fit, Parameters, Progress, Routine
+from hilonn.chips.detection import pair_watts
 from hilonn.errors import CalibrationError
-from hilonn.records import Quantity, Records
+from hilonn.records import InstrumentRecord, Quantity, Records
 from hilonn.typing import FloatArray
 
 RISE_PRIOR = 0.25
@@ -236,6 +238,13 @@ class Weights(Routine):
 NULLS, BLOCK = 16, 8
 
 
+def _detectors(known: Records, gain: FloatArray, alive: np.ndarray) -> InstrumentRecord:
+    """The detectors' record with ``gain`` (2 ports,)."""
+    record = known.photodetectors
+    quantities = {**record.quantities, "gain": Quantity.of(gain, 0.0, alive)}
+    return replace(record, quantities=quantities)
+
+
 class _Shapes:
     """Fringes of all weights: mean, cosine, sine, scale and self-heating of each, and shares by distance."""
 
@@ -331,8 +340,10 @@ class _Shapes:
             (ratio[:n] + ratio[n:]) / np.maximum((ratio[:n] > 0).astype(int) + (ratio[n:] > 0), 1),
             2,
         )
-        gain = np.where(ratio > 0, nominal.responsivity * ratio / np.maximum(mean, 1e-300), np.inf)
-        watts = np.where(np.isfinite(gain), 1 / gain, 0.0)
+        gain = np.where(
+            ratio > 0, nominal.responsivity * ratio / np.maximum(mean, 1e-300), nominal.responsivity
+        )
+        watts = np.concatenate(pair_watts(_detectors(known, gain, ratio > 0)))
         amplitude = (
             np.array(
                 [(wave * bus).sum(axis=0) / (wave**2).sum(axis=0) for bus in (plus, -minus)]
@@ -366,7 +377,7 @@ class _Shapes:
                 "input_power": Quantity.of(power, 0.01 * power),
                 "weight_gain": Quantity.of(weight, sd / power / nominal.responsivity),
             },
-            photodetectors={"gain": Quantity.of(gain, pair_doubt, np.isfinite(gain))},
+            photodetectors={"gain": Quantity.of(gain, pair_doubt, ratio > 0)},
             arrays={
                 "swept": np.arange(setup.heaters),
                 "cold": self.cold.T,

@@ -166,8 +166,7 @@ class Detectors(Routine):
         return failures
 
     def update(self, known: Records, fit: Fit, failures: Any) -> Records:
-        """A detector that does not see counts nothing: its gain is infinite, and its pair goes on alone with the
-        mean gain."""
+        """A detector that does not see is not accepted; the other of its pair goes on alone, with the usual gain."""
         lost = [f.channel for f in failures]
         gain = fit.photodetectors["gain"]
         value = gain.value.copy()
@@ -176,7 +175,7 @@ class Detectors(Routine):
             partner = (channel + ports) % (2 * ports)
             if partner not in lost:
                 value[partner] = float(np.median(np.delete(gain.value, lost)))
-            value[channel] = np.inf
+            value[channel] = float(np.median(np.delete(gain.value, lost)))
         now = Quantity(value, gain.uncertainty, gain.accepted)
         changed = Fit(
             fit.chip,

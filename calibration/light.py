@@ -13,6 +13,7 @@ import numpy as np
 from scipy.linalg import hadamard
 
 from hilonn.calibration.rig import Rig, Setup
+from hilonn.chips.detection import pair_watts
 from hilonn.errors import SaturationError
 from hilonn.records import Records
 from hilonn.transfer import drive_of_amplitude, power_of_phase, voltage_of_power
@@ -29,7 +30,7 @@ def sign_patterns(ports: int) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class Light:
-    """How matrices are read (one detector of a pair does: it sees half as much): ``signs`` (patterns, ports), at ``amplitude`` of the full drive; ``volts``
+    """How matrices are read (where one of a pair is dead, the other stands for both): ``signs`` (patterns, ports), at ``amplitude`` of the full drive; ``volts``
     (2 patterns, ports) at a share of that, patterns and then their negatives; what detectors and oscillator are known to be."""
 
     signs: FloatArray
@@ -55,10 +56,7 @@ def light_of(setup: Setup, known: Records, amplitude: float) -> Light:
         asked = np.where(usable, drive_of_amplitude(share * both, v_pi, bias), bias)
         return np.asarray(np.minimum(np.maximum(asked, setup.modulator_low), setup.modulator_high))
 
-    gain = known.photodetectors.value("gain")
-    alive = known.photodetectors.accepted("gain")
-    watts = np.where(alive, 1.0 / gain, 0.0)
-    plus, minus = np.split(watts, 2)
+    plus, minus = pair_watts(known.photodetectors)
     return Light(signs, amplitude, volts, oscillator_drives(setup, known), plus, minus)
 
 

@@ -575,13 +575,7 @@ class Trainer:
     def _watch(self, run: Run | None) -> None:
         """Let the monitors look, if it is time; what they did stands in the run's record."""
         for monitor in self.monitors:
-            try:
-                facts = monitor.watch(self.chip)
-            except HilonnError as error:
-                if self.runner.recover is None:
-                    raise
-                self.runner.recover(error)
-                continue
+            facts = monitor.watch(self.chip)
             if facts is not None and run is not None:
                 run.event("monitor", epoch=self._state.epoch, step=self._state.step, **facts)
 

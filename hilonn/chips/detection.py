@@ -19,6 +19,18 @@ NULLS = 16
 is more: the noise of their mean is a quarter of a reading's, or less."""
 
 
+def pair_watts(record: InstrumentRecord) -> tuple[FloatArray, FloatArray]:
+    """W per A of both detectors of each pair (pairs,): a detector that the record does not accept counts nothing, and
+    one that is left alone counts twice, so that it stands for the pair (|E|^2 then stays in a difference)."""
+    alive = record.accepted("gain")
+    watts = np.where(alive, 1.0 / record.value("gain"), 0.0)
+    plus, minus = np.split(watts, 2)
+    return (
+        np.where(minus == 0.0, 2.0 * plus, plus),
+        np.where(plus == 0.0, 2.0 * minus, minus),
+    )
+
+
 class Detection:
     """Reads pairs of detectors against what they read without a signal.
 
@@ -38,7 +50,7 @@ class Detection:
         self._detectors = detectors
         self._statistics = statistics
         self._plus, self._minus = np.split(channels, 2)
-        self._watts_plus, self._watts_minus = np.split(1.0 / record.value("gain"), 2)
+        self._watts_plus, self._watts_minus = pair_watts(record)
         self._timing = timing
 
     def read(

@@ -112,7 +112,7 @@ def test_interrupted_anywhere_it_goes_on(tmp_path: Path) -> None:
     class Stopping(Exception):
         pass
 
-    for stop in np.random.default_rng(0).integers(1, 300, 4):
+    for stop in np.random.default_rng(0).integers(1, 300, 3):
         out = tmp_path / f"out-{stop}"
         left = [int(stop)]
 
