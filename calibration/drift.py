@@ -49,9 +49,7 @@ class DriftMonitor(BaseModel):
         if self._kept and now < self._kept["due"]:
             return None
         if not isinstance(chip, HeaterChip) or chip.signed_readout != "homodyne":
-            raise ConfigError(
-                f"{chip.name}: the drift monitor needs a mesh with a homodyne readout"
-            )
+            raise ConfigError(f"{chip.name}: the drift monitor needs a mesh with a homodyne readout")
         found = self._read(chip)
         if not self._kept:
             again = self._read(chip)  # what a reading's noise is
@@ -121,9 +119,7 @@ class DriftMonitor(BaseModel):
         records = chip.records.chip
         layout = layout_of(chip.architecture, chip.ports)
         own = self._own(chip)
-        spread: FloatArray = (
-            stencil(records.value("crosstalk_kernel"), layout.positions) @ own.T
-        ).T
+        spread: FloatArray = (stencil(records.value("crosstalk_kernel"), layout.positions) @ own.T).T
         psi = self._kept["offset"] + own + spread
         optics = Optics(
             records.value("splitter_errors"),

@@ -16,8 +16,8 @@ from hilonn.activations import ACTIVATIONS
 from hilonn.config_errors import describe_validation_error
 from hilonn.datasets import Dataset, Split, cropped, load_dataset, principal_components
 from hilonn.errors import ConfigError
-from hilonn.monitoring import Monitor
 from hilonn.network import Dense, Network
+from hilonn.monitoring import Monitor
 from hilonn.rules import Rule
 
 ActivationName = Literal["linear", "relu", "tanh", "square", "saturating_square", "sine_squared"]
