@@ -17,7 +17,6 @@ from hilonn.config_errors import describe_validation_error
 from hilonn.datasets import Dataset, Split, cropped, load_dataset, principal_components
 from hilonn.errors import ConfigError
 from hilonn.network import Dense, Network
-from hilonn.monitoring import Monitor
 from hilonn.rules import Rule
 
 ActivationName = Literal["linear", "relu", "tanh", "square", "saturating_square", "sine_squared"]
@@ -75,8 +74,6 @@ class ExperimentFile(_Section):
     rule: dict[str, Any]
     training: TrainingSection = TrainingSection()
     compare: dict[str, dict[str, Any]] = {}
-    monitors: list[dict[str, Any]] = []
-    """Each with its ``name`` (an entry point of ``hilonn.monitors``) and options of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,25 +107,6 @@ class Experiment:
             )
             dataset = replace(dataset, train=cut)
         return dataset
-
-    def monitors(self) -> list[Monitor]:
-        """New monitors, as the file asks for them. ConfigError for an unknown one, or a wrong option."""
-        found = []
-        for index, section in enumerate(self.file.monitors):
-            own = dict(section)
-            name = own.pop("name", None)
-            if not isinstance(name, str):
-                known = ", ".join(registry.names("hilonn.monitors"))
-                raise ConfigError(
-                    f"{self.name}: monitors[{index}].name is missing; there are {known}"
-                )
-            kind = registry.load("hilonn.monitors", name)
-            try:
-                found.append(kind.model_validate(own))
-            except ValidationError as error:
-                where = describe_validation_error(error, self.name, kind, f"monitors[{index}]")
-                raise ConfigError(where) from None
-        return found
 
     def network(self, dataset: Dataset) -> Network:
         """The layers, with their widths taken from the data where the file leaves them out."""
@@ -211,9 +189,7 @@ def parse_experiment(text: str, *, name: str, folder: Path, where: str | None = 
         rule: Rule = rule_type.model_validate(file.rule)
     except ValidationError as error:
         raise ConfigError(describe_validation_error(error, where, rule_type, "rule")) from None
-    experiment = Experiment(name, text, file, rule, folder)
-    experiment.monitors()  # wrong options are told before anything is opened
-    return experiment
+    return Experiment(name, text, file, rule, folder)
 
 
 def _merged(dataset: Dataset) -> Dataset:

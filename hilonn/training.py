@@ -23,7 +23,6 @@ from hilonn.errors import (
     ResumeError,
 )
 from hilonn.errors import Interrupted as Interrupted  # raised by what is here
-from hilonn.monitoring import Monitor
 from hilonn.network import Network
 from hilonn.passes import (
     Keep,
@@ -202,10 +201,8 @@ class Trainer:
         *,
         seed: int = 0,
         on_progress: Callable[[Progress], None] | None = None,
-        monitors: Sequence[Monitor] = (),
     ) -> None:
         self.chip = chip
-        self.monitors = tuple(monitors)
         self.network = network
         self._asked = self.rule = rule
         self.seed = seed
@@ -454,7 +451,6 @@ class Trainer:
                         self._absorb(result, len(batch.labels))
                         if state.step % LOOK_STEPS == 0:
                             self._look()
-                        self._watch(run)
                         due = time.perf_counter() - saved >= schedule.checkpoint_seconds
                         saves = run is not None and (due or interruptions.requested)
                         self._trust(sure=saves or state.step == steps)
@@ -571,13 +567,6 @@ class Trainer:
         """Glance at the bench: at the same steps in every run, since a plant moves when it is asked."""
         if self.bench is not None:
             self._state.status = self.bench.status()
-
-    def _watch(self, run: Run | None) -> None:
-        """Let the monitors look, if it is time; what they did stands in the run's record."""
-        for monitor in self.monitors:
-            facts = monitor.watch(self.chip)
-            if facts is not None and run is not None:
-                run.event("monitor", epoch=self._state.epoch, step=self._state.step, **facts)
 
     def _keep_records(self, run: Run) -> None:
         """What the log needs to be replayed: the chips' records as they are now."""
@@ -819,7 +808,6 @@ class Trainer:
             "settled": self.rule.model_dump() if self.rule is not self._asked else None,
             "origin": self._origin,
             "runner": self.runner.snapshot(state.weights),
-            "monitors": [monitor.snapshot() for monitor in self.monitors],
             "bench": bench.snapshot() if bench is not None and bench.exact_resume else None,
         }
 
@@ -869,8 +857,6 @@ class Trainer:
         bench = self.bench
         if bench is not None and snapshot["bench"] is not None:
             bench.restore(snapshot["bench"])
-        for monitor, saved in zip(self.monitors, snapshot.get("monitors", ()), strict=False):
-            monitor.restore(saved)
 
 
 class _Interruptions:

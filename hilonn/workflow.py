@@ -61,7 +61,6 @@ def train(
             experiment.rule,
             seed=options.seed,
             on_progress=on_progress,
-            monitors=experiment.monitors(),
         )
         head = header(experiment, trainer, bench_source, dataset, options)
         if learned is not None and before is not None:
@@ -117,12 +116,7 @@ def resume(
         network = experiment.network(dataset)
         with one_blas_thread(), open_bench(run.header["bench_source"], options) as bench:
             trainer = Trainer(
-                bench.chip(),
-                network,
-                experiment.rule,
-                seed=options.seed,
-                on_progress=on_progress,
-                monitors=experiment.monitors(),
+                bench.chip(), network, experiment.rule, seed=options.seed, on_progress=on_progress
             )
             found = _differences(
                 run, experiment, trainer, dataset, options, force, "resumed exactly"

@@ -7,7 +7,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 
 import numpy as np
 
@@ -259,21 +258,6 @@ class HeaterChip(MatrixChip):
         spread: FloatArray = self._heaters.crosstalk @ own
         return self._heaters.offset + own + spread
 
-    def shift_offsets(self, change: FloatArray) -> None:
-        """Believe from now on that every heater's phase without drive is larger by ``change`` (heaters,) rad: what a
-        monitor found to have drifted. The chip's record says so."""
-        quantity = self.records.chip.quantities["heater_phase_offset"]
-        value = np.array(quantity.value)
-        value[: len(change)] += change
-        self._set_offsets(value)
-
-    def _set_offsets(self, value: FloatArray) -> None:
-        chip = self.records.chip
-        quantity = replace(chip.quantities["heater_phase_offset"], value=value)
-        known = {**chip.quantities, "heater_phase_offset": quantity}
-        self.records = replace(self.records, chip=replace(chip, quantities=known))
-        self._heaters = replace(self._heaters, offset=value[: len(self._layout)])
-
     def forget(self) -> None:
         """Nothing: what is read without a signal is read in every play."""
 
@@ -281,16 +265,12 @@ class HeaterChip(MatrixChip):
         return {
             "drive": self._drive,
             "settled": float(self._settled),
-            "offset": self.records.chip.value("heater_phase_offset"),
             "statistics": dict(vars(self.statistics)),
         }
 
     def restore(self, snapshot: Snapshot) -> None:
         self._drive = np.array(snapshot["drive"])
         self._settled = snapshot["settled"]
-        offset = np.array(snapshot["offset"])
-        if not np.array_equal(offset, self.records.chip.value("heater_phase_offset")):
-            self._set_offsets(offset)  # a monitor had moved them
         self._generation = self._gate_generation()
         for name, value in snapshot["statistics"].items():
             setattr(self.statistics, name, value)
