@@ -18,10 +18,14 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def on_a_wire(options: type[Options], make: Callable[[str, Transport, Any], Device]) -> Driver:
-    """A driver whose device is made from its name, its wire and its options."""
+def on_a_wire(
+    options: type[Options],
+    make: Callable[[str, Transport, Any], Device],
+    answers_to: str | None = None,
+) -> Driver:
+    """A driver whose device is made from its name, its wire and its options; ``answers_to`` as in ``Driver``."""
 
     def build(name: str, chosen: Any, connection: object) -> Device:
         return make(name, transport_of(name, connection), chosen)
 
-    return Driver(options=options, build=build)
+    return Driver(options=options, build=build, answers_to=answers_to)

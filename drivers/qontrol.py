@@ -8,7 +8,7 @@ also come unasked, at any time.
 from __future__ import annotations
 
 import re
-from functools import partial
+from collections.abc import Sequence
 
 import numpy as np
 from pydantic import Field
@@ -16,11 +16,11 @@ from pydantic import Field
 from hilonn.devices import ChannelSpec, Identity, PhaseShifters
 from hilonn.drivers.options import Options, on_a_wire
 from hilonn.drivers.page import DriverPage
-from hilonn.errors import ConfigError, DeviceError
+from hilonn.errors import ConfigError, DeviceError, DeviceTimeout
 from hilonn.transports import Dialect, Reader, Transport
 from hilonn.typing import FloatArray
 
-DIALECT = Dialect(write="\n", read="\n")
+DIALECT = Dialect(write="\n", read="\n", resync=("id?", r"Q8[A-Za-z]*-[0-9A-Fa-f*]+"))
 PAGE = DriverPage(
     instruments="Qontrol Q8iv, Q8b, Q8bi, Q8a: modules of eight channels on backplanes, chained",
     wiring=(
@@ -39,6 +39,7 @@ PAGE = DriverPage(
     unverified=(
         "Voltages are read back with three decimals (1 mV), as `vfull?` prints them.",
         "A set that is refused is answered by its error line alone, without OK.",
+        "Sixteen vector commands fit the modules' buffers; where error 14 comes, make `pipeline` smaller.",
     ),
 )
 A_MODULE = 8
@@ -53,8 +54,10 @@ GRAIN = 1e-3
 """V: voltages are read back with three decimals; they are set with 16 bits of 12 V, 0.18 mV."""
 QUIET = 0.1
 """s: the end of an answer that does not say where it ends."""
-PIPELINE = 16
-"""Vector commands under way at once: their lines fit the modules' buffer, and answers come while they are sent."""
+SLOWEST = 0.02
+"""s that a vector command takes: its bytes, and a converter whose latency timer stands at its default."""
+REFUSALS = frozenset({10, 11, 12, 13})
+"""Errors that only a command can have; any other may come by itself."""
 ERRORS = {
     0: "unknown",
     1: "over-voltage",
@@ -84,13 +87,15 @@ _VALUE = re.compile(r"([+-]?)\s*(\d+\.?\d*)\s*(V|mA)")
 class QontrolOptions(Options):
     """``channels``: of the chain, from the first; None: all. ``high`` (V): the largest voltage of the channels.
     ``max_current`` (A): set in the instrument when it is opened. ``resistance`` (ohm) of the heaters, for the gate's
-    power limits. ``settling_time`` (s) of the heaters."""
+    power limits. ``settling_time`` (s) of the heaters. ``pipeline``: vector commands under way at once, which the
+    modules' buffers must hold."""
 
     channels: int | None = Field(default=None, ge=1)
     high: float = Field(default=12.0, gt=0, le=12.0)
     max_current: float | None = Field(default=None, gt=0)
     resistance: float | None = Field(default=None, gt=0)
     settling_time: float = Field(default=0.0, ge=0)
+    pipeline: int = Field(default=16, ge=1, le=128)
 
 
 class Qontrol(PhaseShifters):
@@ -127,7 +132,10 @@ class Qontrol(PhaseShifters):
         return Identity("Qontrol", found.group(1), found.group(2), f"{self.channels} channels")
 
     def _open(self) -> None:
-        """Count the chain, read its full scale, set its current limit; outputs stay as they are."""
+        """Count the chain, read its full scale, set its current limit; outputs stay as they are. What the box said
+        before, its power-up for one, is of no interest."""
+        self._transport.heard()
+        self._unasked.clear()
         kind = self.identity().model
         if kind not in FULL_SCALES:
             raise DeviceError(
@@ -156,6 +164,7 @@ class Qontrol(PhaseShifters):
 
     def _write(self, drive: FloatArray) -> None:
         """One vector command a module whose voltages change, several under way at once."""
+        self._raise_unasked()
         held, self._held = self._held, None
         modules = [
             first
@@ -163,35 +172,71 @@ class Qontrol(PhaseShifters):
             if held is None
             or not np.array_equal(drive[first : first + A_MODULE], held[first : first + A_MODULE])
         ]
-        with self._transport.atomic():
-            for begin in range(0, len(modules), PIPELINE):
-                part = modules[begin : begin + PIPELINE]
-                lines = "".join(
-                    f"VVEC{first}="
-                    + ",".join(f"{v:.5f}" for v in drive[first : first + A_MODULE])
-                    + "\n"
-                    for first in part
-                )
-                self._transport.ask(lines.encode(), partial(self._oks, count=len(part)))
+        if modules:
+            self._send_vectors(modules, drive)
         self._held = drive.copy()
 
     def _read_back(self) -> FloatArray:
         """What the channels measure at their outputs."""
-        lines = self._transport.ask("vall?", self._all_lines)
-        found = [self._parsed(line, "V", "vall?") for line in lines]
-        return np.array(found[: self.channels])
+        return self._all("vall?", "V")
+
+    def currents(self) -> FloatArray:
+        """A that the channels measure, (channels,): a heater that is torn off draws none. Raises DeviceError."""
+        return 1e-3 * self._all("iall?", "mA")
 
     def _safe_state(self) -> None:
+        """Every module to zero, whatever one of them answers; what came unasked is left to the next command."""
         self._held = None
-        self._write(np.zeros(self.channels))
+        failed: DeviceError | DeviceTimeout | None = None
+        every = range(0, self.channels, A_MODULE)
+        most = self._options.pipeline
+        for begin in range(0, len(every), most):
+            try:
+                self._send_vectors(every[begin : begin + most], np.zeros(self.channels))
+            except (DeviceError, DeviceTimeout) as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
     # -- lines ------------------------------------------------------------------------------------
 
+    def _send_vectors(self, modules: Sequence[int], drive: FloatArray) -> None:
+        """The vectors of modules that begin at these channels; ``pipeline`` of them are under way at once, and when half of
+        these are answered, as many follow. Zeros are short: at 87 us a byte a whole chain is off three times sooner."""
+        values = [f"{v:.5f}" if v else "0" for v in drive.tolist()]
+        lines = [
+            f"VVEC{first}={','.join(values[first : first + A_MODULE])}\n".encode()
+            for first in modules
+        ]
+        most = self._options.pipeline
+        half = max(most // 2, 1)
+
+        def read(reader: Reader) -> None:
+            for k in range(0, len(lines), half):
+                self._oks(reader, len(lines[k : k + half]))
+                if following := b"".join(lines[most + k : most + k + half]):
+                    self._transport.more(following)
+
+        patience = self._transport.timeout + SLOWEST * len(lines)
+        self._transport.ask(b"".join(lines[:most]), read, patience)
+
     def _set(self, command: str) -> None:
+        self._raise_unasked()
         self._transport.ask(command, lambda reader: self._oks(reader, 1))
 
     def _ask(self, command: str) -> str:
-        return self._transport.ask(command, self._line)
+        return self._get(command, 1)[0]
+
+    def _all(self, command: str, unit: str) -> FloatArray:
+        lines = self._get(command, self._modules * A_MODULE)
+        found = [self._parsed(line, unit, command) for line in lines]
+        return np.array(found[: self.channels])
+
+    def _get(self, command: str, count: int) -> list[str]:
+        self._raise_unasked()
+        lines = self._transport.ask(command, lambda reader: self._lines(reader, count))
+        self._raise_unasked()
+        return lines
 
     def _oks(self, reader: Reader, count: int) -> None:
         for _ in range(count):
@@ -200,18 +245,31 @@ class Qontrol(PhaseShifters):
                 raise DeviceError(f"{self.name}: a set was answered {line[:60]!r}, not OK")
 
     def _line(self, reader: Reader) -> str:
-        """The next line that is no error; an error, whoever's it is, is raised with its channel."""
-        self._raise_unasked()
+        """The next line that is no error; an error is raised, for a set may have been refused by it."""
         line = reader.line().strip()
         if _ERROR.fullmatch(line):
+            self._held = None
             raise DeviceError(f"{self.name}: {described(line)}")
         return line
 
-    def _all_lines(self, reader: Reader) -> list[str]:
-        return [self._line(reader) for _ in range(self._modules * A_MODULE)]
+    def _lines(self, reader: Reader, count: int) -> list[str]:
+        """``count`` lines that answer a get. An error that came in between, by itself, is raised once all of them are
+        off the wire; one that only a command can have is the answer."""
+        lines: list[str] = []
+        while len(lines) < count:
+            line = reader.line().strip()
+            error = _ERROR.fullmatch(line)
+            if error is None:
+                lines.append(line)
+            elif int(error.group(2)) in REFUSALS:
+                raise DeviceError(f"{self.name}: {described(line)}")
+            else:
+                self._unasked.append(line)
+        return lines
 
     def _chain(self) -> int:
         """Modules of the chain: nupall? gives one line each, and no end."""
+        self._raise_unasked()
         lines = self._transport.ask("nupall?", lambda reader: reader.until_quiet(QUIET))
         for index, line in enumerate(lines):
             found = _MODULE.fullmatch(line.strip())
@@ -240,6 +298,7 @@ class Qontrol(PhaseShifters):
         return rest
 
     def _raise_unasked(self) -> None:
+        self._transport.heard()
         heard, self._unasked = self._unasked, []
         errors = [described(line) for line in heard if _ERROR.fullmatch(line)]
         if errors:
@@ -259,4 +318,4 @@ def described(line: str) -> str:
     )
 
 
-qontrol = on_a_wire(QontrolOptions, Qontrol)
+qontrol = on_a_wire(QontrolOptions, Qontrol, answers_to=r"^Q8[A-Za-z]*-[0-9A-Fa-f*]+")

@@ -287,12 +287,22 @@ class Bench:
                     device.close()
                     device.open()
             for device in hung:
-                answered = device.identity()
-                if answered != self.identities[device.name]:
-                    raise DeviceError(
-                        f"{device.name}: {self.identities[device.name]} was there, {answered} answers now"
-                    )
-                self.gate.reconnected(device)
+                self._same_box(device)
+        for name, device in self.devices.items():
+            own = self.file.devices[name].connection is None and not device.members
+            if own and not device.nonblocking:
+                self._same_box(
+                    device
+                )  # a library keeps its connection, and opens it again by itself
+
+    def _same_box(self, device: Device) -> None:
+        """DeviceError where another box answers than at opening; what it holds is not believed."""
+        answered = device.identity()
+        if answered != self.identities[device.name]:
+            raise DeviceError(
+                f"{device.name}: {self.identities[device.name]} was there, {answered} answers now"
+            )
+        self.gate.reconnected(device)
 
     def close(self) -> None:
         """Make safe, disconnect, release. Safe to call twice."""
@@ -541,6 +551,7 @@ class Bench:
                 records = self._records(name, frame)
                 chip = kind.build(name, own, wiring, records, self.clock, timing)
             chip.bench = self
+            chip.power_budget = self.file.safety.total_power
             self.chips[name] = chip
             self.wirings[name] = wiring
 

@@ -47,11 +47,13 @@ GROUPS = (
 @dataclass(frozen=True, slots=True)
 class Driver:
     """What an entry point of ``hilonn.devices`` yields. ``build(name, options, connection)``; a driver that is made of
-    other devices of the bench (its options' ``members``) has ``join(name, options, members)``."""
+    other devices of the bench (its options' ``members``) has ``join(name, options, members)``. ``answers_to``: a regular
+    expression that finds, in what an instrument says when it is asked who it is, that this driver is for it."""
 
     options: type[BaseModel]
     build: Callable[[str, Any, Connection | None], Device]
     join: Callable[[str, Any, Sequence[Device]], Device] | None = None
+    answers_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

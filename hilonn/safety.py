@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,6 +106,8 @@ class SafetyGate:
         self._tripped: set[int] = set()
         self._looked: dict[int, float] = {}
         self._releasing = 0
+        self._lock = threading.RLock()
+        """A chip writes heaters and loads modulators at once: interlocks trip once, and powers are added up whole."""
         self.generation = 0
         self.on_trip: Callable[[], None] = lambda: None
 
@@ -133,6 +136,10 @@ class SafetyGate:
 
     def admit(self, device: Device, verb: str, value: FloatArray) -> None:
         """LimitError, with nothing written, if ``device.verb(value)`` may not happen."""
+        with self._lock:
+            self._admit(device, verb, value)
+
+    def _admit(self, device: Device, verb: str, value: FloatArray) -> None:
         if self._releasing == 0 and not _cures(device, verb, value):
             self.check_interlocks()
         if verb == "write" and isinstance(device, Actuators):

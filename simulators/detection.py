@@ -55,6 +55,8 @@ class Detection:
         self.range = RANGES - 1
         self.full_scales: FloatArray | None = None
         """Full scale (channels,) of each channel where boxes of their own read them; None: ``range``."""
+        self.stages = 1
+        """Gain stages of those boxes' amplifiers, a factor 2 apart: a reading is taken on the finest that holds it."""
         self._gain, self._dark = truth.gain, truth.dark
         self._dead = np.zeros(channels, dtype=bool)
         self._full = np.zeros(channels, dtype=bool)
@@ -130,20 +132,35 @@ class Detection:
         if self._faulty:
             gain, dark = np.where(self._dead, 0.0, gain), np.where(self._dead, 0.0, dark)
         before = signal[:, self._full] if self._faulty else signal
-        _convert(
-            powers,
-            gain,
-            dark,
-            rin,
-            noise,
-            (self._noise * full_scale) ** 2 + self._thermal * bandwidth,
-            self._shot * bandwidth,
-            rail,
-            ADC_LOW * full_scale if self._bits else np.full_like(full_scale, -math.inf),
-            (1 - ADC_LOW) * full_scale / (2**self._bits - 1) if self._bits else 0.0 * full_scale,
-            signal,
-            saturated,
-        )
+
+        def convert(scale: FloatArray, rail: FloatArray, into: FloatArray, over: BoolArray) -> None:
+            _convert(
+                powers,
+                gain,
+                dark,
+                rin,
+                noise,
+                (self._noise * scale) ** 2 + self._thermal * bandwidth,
+                self._shot * bandwidth,
+                rail,
+                ADC_LOW * scale if self._bits else np.full_like(scale, -math.inf),
+                (1 - ADC_LOW) * scale / (2**self._bits - 1) if self._bits else 0.0 * scale,
+                into,
+                over,
+            )
+
+        if self.full_scales is None or self.stages == 1:
+            convert(full_scale, rail, signal, saturated)
+        else:
+            found, over = np.zeros_like(signal), np.zeros_like(saturated)
+            convert(full_scale, rail, found, over)
+            for stage in range(1, self.stages):
+                finer, beyond = np.zeros_like(signal), np.zeros_like(saturated)
+                scale = full_scale / 2**stage
+                convert(scale, np.minimum(scale, rail), finer, beyond)
+                found = np.where(beyond, found, finer)
+            signal += found
+            saturated |= over
         if self._faulty:
             signal[:, self._full] = before + np.minimum(rail, full_scale)[self._full]
             saturated[:, self._full] = True

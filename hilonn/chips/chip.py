@@ -84,11 +84,14 @@ class ChipReadings:
 
 @dataclass
 class ChipStatistics:
-    """What a chip counts."""
+    """What a chip counts. Seconds are of wall time: ``wire_seconds`` those of its devices' verbs, ``settling_seconds``
+    those that it waited for heaters."""
 
     runs: int = 0
     programmings: int = 0
     moved: int = 0
+    wire_seconds: float = 0.0
+    settling_seconds: float = 0.0
 
 
 class Chip(ABC):
@@ -107,6 +110,10 @@ class Chip(ABC):
     def run(self, settings: Settings, batch: Batch) -> ChipReadings:
         """Program if needed, wait what is left of settling, play the batch, read."""
 
+    def spent(self) -> tuple[float, float]:
+        """Wall seconds so far of the devices' verbs, and of waiting for what settles."""
+        return 0.0, 0.0
+
 
 class MatrixChip(Chip):
     """A chip that multiplies by a programmed matrix of at most (``outputs``, ``inputs``)."""
@@ -115,6 +122,8 @@ class MatrixChip(Chip):
     outputs: int
     ranges: int
     signed_readout: Readout | None = None
+    power_budget: float = np.inf
+    """W that all heaters together may take."""
     follows: bool = False
     """Whether ``follow`` does anything but ``compile``."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -89,16 +90,17 @@ class CoherentChip(HeaterChip):
         parts = []
         locked, clipped, index = True, 0.0, batch.range
         for quadrature in QUADRATURES[: 2 if batch.quadrature == "both" else 1]:
-            self._program(settings, self._oscillator_drive(quadrature))
-            self._let_oscillator(homodyne)
-            signal, index, fraction = self._detection.read(
-                self._modulators,
-                drive,
-                batch.averages,
-                index,
-                difference=homodyne,
-                null=self._null,
-            )
+            with self._programmed(settings, self._oscillator_drive(quadrature)) as ready:
+                self._let_oscillator(homodyne)
+                signal, index, fraction = self._detection.read(
+                    self._modulators,
+                    drive,
+                    batch.averages,
+                    index,
+                    difference=homodyne,
+                    null=self._null,
+                    ready=ready,
+                )
             parts.append(signal)
             clipped = max(clipped, fraction)
             if homodyne:
@@ -113,6 +115,15 @@ class CoherentChip(HeaterChip):
         assert index is not None
         seconds = self.clock.now() - started
         return ChipReadings(values, clipped > 0.0, clipped, index, seconds, locked)
+
+    @contextmanager
+    def _prepared(self, settings: Settings) -> Iterator[Callable[[], None]]:
+        with self._programmed(settings, self._oscillator_drive(0.0)) as ready:
+            self._let_oscillator(True)
+            yield ready
+
+    def _watched_drive(self, inputs: FloatArray) -> FloatArray:
+        return self._modulator_drive(inputs * self._equalise[: inputs.shape[1]])
 
     def snapshot(self) -> Snapshot:
         return super().snapshot() | {"position": self._position}

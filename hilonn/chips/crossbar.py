@@ -59,15 +59,16 @@ class CrossbarChip(HeaterChip):
         inputs = batch.inputs
         signed = bool((inputs < 0.0).any())
         powers = np.concatenate([inputs, -inputs]) if signed else inputs
-        self._program(settings, {})
-        signal, index, clipped = self._detection.read(
-            self._modulators,
-            self._modulator_drive(np.sqrt(np.maximum(powers, 0.0))),
-            batch.averages,
-            batch.range,
-            difference=True,
-            null=self._null,
-        )
+        with self._programmed(settings, {}) as ready:
+            signal, index, clipped = self._detection.read(
+                self._modulators,
+                self._modulator_drive(np.sqrt(np.maximum(powers, 0.0))),
+                batch.averages,
+                batch.range,
+                difference=True,
+                null=self._null,
+                ready=ready,
+            )
         if signed:
             signal = signal[: len(inputs)] - signal[len(inputs) :]
         self.statistics.runs += 1

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 
+from hilonn.chips.chip import ChipStatistics
 from hilonn.devices import DetectorReadings, Modulators, Photodetectors, Timing
 from hilonn.errors import SaturationError
 from hilonn.records import InstrumentRecord
@@ -28,8 +33,10 @@ class Detection:
         channels: IntArray,
         record: InstrumentRecord,
         timing: Timing,
+        statistics: ChipStatistics,
     ) -> None:
         self._detectors = detectors
+        self._statistics = statistics
         self._plus, self._minus = np.split(channels, 2)
         self._watts_plus, self._watts_minus = np.split(1.0 / record.value("gain"), 2)
         self._timing = timing
@@ -43,31 +50,57 @@ class Detection:
         *,
         difference: bool,
         null: FloatArray,
+        ready: Callable[[], None] | None = None,
     ) -> tuple[FloatArray, int, float]:
         """W above the baseline (samples, pairs), the range read at, the fraction saturated.
 
         With ``index`` None the smallest range that holds the batch is searched from the detectors'
-        present one; SaturationError where the largest does not hold it.
+        present one; SaturationError where the largest does not hold it. ``ready`` is called when everything is armed
+        and loaded, before light is played.
         """
+        plus, minus, index, clipped = self.watch(
+            modulators, drive, averages, index, null=null, ready=ready
+        )
+        return (plus - minus if difference else plus + minus), index, clipped
+
+    def watch(
+        self,
+        modulators: Modulators,
+        drive: FloatArray,
+        averages: int,
+        index: int | None,
+        *,
+        null: FloatArray,
+        ready: Callable[[], None] | None = None,
+    ) -> tuple[FloatArray, FloatArray, int, float]:
+        """As ``read``, but each pair's two detectors by themselves: W above the baseline (samples, pairs), twice."""
         detectors = self._detectors
         if index is None:
-            index = self._search(modulators, drive)
+            index = self._search(modulators, drive, ready)
         if detectors.range != index:
             detectors.set_range(index)
         samples = len(drive)
         nulls = max(NULLS, samples // NULLS)
         drive = np.concatenate((drive, np.broadcast_to(null, (nulls, len(null)))))
-        signal, clipped = self._play(modulators, drive, averages, difference)
-        return signal[:samples] - signal[samples:].mean(axis=0), index, clipped
+        signal, clipped = self._raw(modulators, drive, averages, ready)
+        above = signal[:samples] - signal[samples:].mean(axis=0)
+        return (
+            above[:, self._plus] * self._watts_plus,
+            above[:, self._minus] * self._watts_minus,
+            index,
+            clipped,
+        )
 
-    def _search(self, modulators: Modulators, drive: FloatArray) -> int:
+    def _search(
+        self, modulators: Modulators, drive: FloatArray, ready: Callable[[], None] | None
+    ) -> int:
         """From the largest range down to the smallest whose full scale exceeds the largest reading
         with a quarter to spare."""
         detectors = self._detectors
         index = len(detectors.ranges) - 1
         if detectors.range != index:
             detectors.set_range(index)
-        raw, clipped = self._raw(modulators, drive, 1)
+        raw, clipped = self._raw(modulators, drive, 1, ready)
         if clipped > 0.0:
             raise SaturationError(
                 f"{detectors.name}: {clipped:.1%} of the readings are saturated at the largest "
@@ -80,25 +113,28 @@ class Detection:
         return index
 
     def _raw(
-        self, modulators: Modulators, drive: FloatArray, averages: int
+        self,
+        modulators: Modulators,
+        drive: FloatArray,
+        averages: int,
+        ready: Callable[[], None] | None,
     ) -> tuple[FloatArray, float]:
+        played = replace(self._timing, plays=averages)
         chunk = min(modulators.max_samples, self._detectors.max_samples)
         parts: list[DetectorReadings] = []
+        started = time.perf_counter()
         for first in range(0, len(drive), chunk):
             piece = drive[first : first + chunk]
             self._detectors.arm(len(piece), averages, self._timing)
-            modulators.load(piece, self._timing)
+            modulators.load(piece, played)
+            if ready is not None:
+                waited = time.perf_counter()
+                ready()
+                started += time.perf_counter() - waited
             modulators.play()
             parts.append(self._detectors.fetch())
+        self._statistics.wire_seconds += time.perf_counter() - started
         if len(parts) == 1:
             return parts[0].signal, float(parts[0].saturated.mean())
         signal = np.concatenate([part.signal for part in parts])
         return signal, float(np.concatenate([part.saturated for part in parts]).mean())
-
-    def _play(
-        self, modulators: Modulators, drive: FloatArray, averages: int, difference: bool
-    ) -> tuple[FloatArray, float]:
-        signal, clipped = self._raw(modulators, drive, averages)
-        plus = signal[:, self._plus] * self._watts_plus
-        minus = signal[:, self._minus] * self._watts_minus
-        return (plus - minus if difference else plus + minus), clipped

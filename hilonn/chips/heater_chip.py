@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 
@@ -11,13 +14,20 @@ from hilonn.chips.chip import MOVED, NOTHING, ChipStatistics, MatrixChip, Settin
 from hilonn.chips.detection import Detection
 from hilonn.chips.programming import Heaters, near_phases
 from hilonn.chips.wiring import require
-from hilonn.clock import Clock
+from hilonn.clock import Clock, WallClock
 from hilonn.devices import Modulators, PhaseShifters, Photodetectors, Timing
 from hilonn.errors import CalibrationError, ConfigError, LimitError
 from hilonn.records import Records
 from hilonn.registry import Wire
-from hilonn.transfer import drive_of_amplitude
+from hilonn.transfer import drive_of_amplitude, phase_of_power, power_of_voltage
 from hilonn.typing import BoolArray, FloatArray, IntArray, Snapshot
+
+NEARLY = 0.95
+"""Of the power budget, from which a programming begins anew at the phases that take the least power."""
+
+
+def _ready() -> None:
+    """Everything is there and has settled."""
 
 
 class HeaterChip(MatrixChip):
@@ -57,7 +67,9 @@ class HeaterChip(MatrixChip):
         high = self._shifters.spec.bound("high", self._shifters.channels)
         self._layout = layout
         self._heaters = Heaters.of(chip, layout, high[self._heater_channels])
-        self._detection = Detection(detectors, pairs, records.photodetectors, timing)
+        self._detection = Detection(
+            detectors, pairs, records.photodetectors, timing, self.statistics
+        )
         self.ranges = len(detectors.ranges)
         self._v_pi = records.modulators.value("v_pi")
         self._bias = records.modulators.value("bias")
@@ -106,6 +118,12 @@ class HeaterChip(MatrixChip):
         known = near_phases([None if s is None else s.self_phase for s in near], phases.shape[1])
         own = self._heaters.self_phases(phases, known)
         drives = self._heaters.drives(own)
+        if known is not None:
+            # Nearest to the last, turn upon turn, a chip would climb to its power's limit and stop there.
+            hot = self._power(drives) > NEARLY * self.power_budget
+            if hot.any():
+                own[hot] = self._heaters.self_phases(phases[hot], None)
+                drives[hot] = self._heaters.drives(own[hot])
         moved = np.zeros(len(phases), dtype=int)
         if known is not None:
             moved = (np.abs(own - known) > MOVED).sum(axis=1)
@@ -123,6 +141,18 @@ class HeaterChip(MatrixChip):
             )
             for i in range(len(phases))
         ]
+
+    def spent(self) -> tuple[float, float]:
+        return self.statistics.wire_seconds, self.statistics.settling_seconds
+
+    def _power(self, drives: FloatArray) -> FloatArray:
+        """W (k,) that the bench's gate counts for ``drives`` (k, heaters)."""
+        resistance: FloatArray = self._heaters.resistance
+        if self._shifters.spec.resistance is not None:
+            known = self._shifters.spec.bound("resistance", self._shifters.channels)
+            resistance = known[self._heater_channels]
+        total: FloatArray = (drives * drives / resistance).sum(axis=1)
+        return total
 
     @property
     def largest_phases(self) -> FloatArray:
@@ -163,6 +193,40 @@ class HeaterChip(MatrixChip):
         """Drives (heaters,) for own phases (heaters,) in rad; heaters not accepted stay at zero."""
         return np.where(self._heaters.usable, self._heaters.drives(own[np.newaxis])[0], 0.0)
 
+    def phases_of(self, drive: FloatArray) -> FloatArray:
+        """Own phases (heaters,) in rad that the record expects of ``drive`` (heaters,)."""
+        known = self._heaters
+        return phase_of_power(
+            power_of_voltage(drive, known.resistance, known.rise), known.power_per_pi
+        )
+
+    def watch(
+        self, settings: Settings, inputs: FloatArray, averages: int, index: int | None = None
+    ) -> tuple[FloatArray, FloatArray, int]:
+        """Program, play ``inputs`` (samples, n) and read every detector by itself: W above what it reads with the
+        modulators at their null, (samples, pairs) for the detectors that add and for those that subtract; and the
+        range, which is chosen where ``index`` is None. Raises as ``run`` does."""
+        self._check_inputs(inputs)
+        with self._prepared(settings) as ready:
+            plus, minus, index, _ = self._detection.watch(
+                self._modulators,
+                self._watched_drive(inputs),
+                averages,
+                index,
+                null=self._null,
+                ready=ready,
+            )
+        self.statistics.runs += 1
+        return plus, minus, index
+
+    def _prepared(self, settings: Settings) -> AbstractContextManager[Callable[[], None]]:
+        """``settings`` programmed for a signed reading."""
+        return self._programmed(settings, {})
+
+    def _watched_drive(self, inputs: FloatArray) -> FloatArray:
+        """Drives for ``inputs`` (samples, n) as ``watch`` takes them."""
+        return self._modulator_drive(inputs)
+
     def forward(self, own: FloatArray) -> FloatArray:
         """What the record says that the chip multiplies by at own phases (heaters,) in rad, per unit of scale: real
         (outputs, inputs). ConfigError where this architecture's record has no forward model."""
@@ -187,7 +251,8 @@ class HeaterChip(MatrixChip):
         self._drive = np.array(snapshot["drive"])
         self._settled = snapshot["settled"]
         self._generation = self._gate_generation()
-        self.statistics = ChipStatistics(**snapshot["statistics"])
+        for name, value in snapshot["statistics"].items():
+            setattr(self.statistics, name, value)
 
     @abstractmethod
     def _phases(
@@ -195,9 +260,15 @@ class HeaterChip(MatrixChip):
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """Phases (k, heaters), scales (k,), and what a later programming stays near to (k, ...)."""
 
-    def _program(self, settings: Settings, extra: Mapping[int, float]) -> None:
-        """Write ``settings``, and ``extra`` drives by channel, unless the device holds them; then
-        wait for what is left of the settling time."""
+    @contextmanager
+    def _programmed(
+        self, settings: Settings, extra: Mapping[int, float]
+    ) -> Iterator[Callable[[], None]]:
+        """Within: ``settings``, and ``extra`` drives by channel, are on their way to the device, unless it holds them. What
+        is given returns when they are there and have settled; light is played after it. Nothing is under way at the end.
+
+        On a bench of wires the detectors are armed and the modulators loaded meanwhile: they are other boxes.
+        """
         generation = self._gate_generation()
         if generation != self._generation:
             # A trip, a reconnect, a safe state: nothing is believed of what the device holds.
@@ -209,12 +280,37 @@ class HeaterChip(MatrixChip):
         drive[self._heater_channels] = settings.drive
         for channel, value in extra.items():
             drive[channel] = value
-        if not np.array_equal(drive, self._drive):
-            self._shifters.write(drive)
-            self._drive = drive
-            self._settled = self.clock.now() + self._shifters.spec.settling_time
-            self.statistics.programmings += 1
+        held = np.array_equal(drive, self._drive)
+        if held or self._shifters.nonblocking or not isinstance(self.clock, WallClock):
+            if not held:
+                started = time.perf_counter()
+                self._write(drive)
+                self.statistics.wire_seconds += time.perf_counter() - started
+            self._settle()
+            yield _ready
+        else:
+            with ThreadPoolExecutor(1, "heaters") as pool:
+                writing = pool.submit(self._write, drive)
+
+                def finish() -> None:
+                    started = time.perf_counter()
+                    writing.result()
+                    self.statistics.wire_seconds += time.perf_counter() - started
+                    self._settle()
+
+                yield finish
+
+    def _write(self, drive: FloatArray) -> None:
+        self._shifters.write(drive)
+        self._drive = drive
+        self._settled = self.clock.now() + self._shifters.spec.settling_time
+        self.statistics.programmings += 1
+
+    def _settle(self) -> None:
+        """Wait for what is left of the settling time."""
+        started = time.perf_counter()
         self.clock.wait_until(self._settled)
+        self.statistics.settling_seconds += time.perf_counter() - started
 
     def _gate_generation(self) -> int:
         return self._shifters.gate.generation

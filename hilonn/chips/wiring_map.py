@@ -1,72 +1,89 @@
-"""Which channel moves what: every heater and every input moved a little, all outputs watched.
+"""Which wire leads where: every heater and every input moved a little, every detector watched.
 
-What moves is compared with what the record expects of every heater: a heater that moves what another should
-is on the wrong wire.
+What moves is compared with what the record expects of every channel: a heater that moves what another should is
+on the wrong wire. All heaters stand at one and the same drive meanwhile, so that wires which are mixed up do not change what
+the chip is set to; only the one that is moved tells where its wire leads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from hilonn.chips.chip import Batch, Settings
+from hilonn.chips.chip import NOTHING, Settings
 from hilonn.chips.heater_chip import HeaterChip
-from hilonn.errors import ConfigError, LimitError
+from hilonn.errors import ConfigError, SaturationError
 from hilonn.typing import BoolArray, FloatArray, IntArray
 
-SAMPLES = 32
-AVERAGES = 4
-AMPLITUDE = 0.4
+SAMPLES = 48
+AMPLITUDE = 0.5
 """Of the modulators' full scale."""
-TURN = np.pi / 4
+FAINTER = 6
+"""How often the light may be halved where the detectors' largest range does not hold it."""
+TURN = np.pi / 3
 """rad that a heater is turned by."""
-SILENT = 1.3
-"""Changes below this many times what noise changes are none."""
-CLEAR = 0.5
-"""Correlation with another heater's expected answer from which a heater may be on its wire ..."""
+ROUNDS = (4, 16, 64)
+"""Averages of a reading. Heaters that did not answer, or not clearly, are asked again, with less noise, at another level."""
+REFRESH = 16
+"""Heaters between two readings of the undisturbed chip, so that drift does not pass for an answer."""
+SILENT = 1.25
+"""A heater whose turn changes less than this many times what noise changes did not answer."""
+DARK = 4.0
+"""The same of a detector, or an input: all that is turned off is seen at once."""
+CLEAR = 0.7
+"""Correlation with what is expected of a channel from which it is known to be on its wire."""
+SUSPECT = 0.55
+"""Correlation with what is expected of another channel from which it may be on that one's wire ..."""
 MARGIN = 0.25
 """... if it exceeds that with its own by so much: neighbours in one arm answer nearly alike."""
+
+LEVELS = (0.0, 2 * np.pi / 3, 4 * np.pi / 3)
+"""rad at which all heaters stand in one round after the other: one that carries little light in one carries more in another."""
 
 Tell = Callable[[str, int, int], None]
 """What is moved, how many of it are done, how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
-class WiringMap:
-    """``response`` (heaters,): change of all readings in units of noise; ``own`` and ``best`` (heaters,): correlation
-    with what the record expects of it, and the best over all heaters, which is that of ``acts_as``;
-    ``inputs`` (inputs,) and ``outputs`` (outputs,): change when an input is turned off, the largest change seen
-    by an output. ``masked`` (heaters,): not tried, since the record does not accept them."""
+class Found:
+    """Channels of one kind. ``response`` (n,): what they change, in units of what noise changes; ``own`` (n,):
+    correlation with what the record expects of each, ``best`` (n,) the largest over all, which is that of
+    ``acts_as`` (n,). ``tried`` (n,): False where the record does not accept the channel."""
 
     response: FloatArray
     own: FloatArray
     best: FloatArray
     acts_as: IntArray
-    inputs: FloatArray
-    outputs: FloatArray
-    masked: BoolArray
-    passes: int
+    tried: BoolArray
+    least: float
 
     @property
     def silent(self) -> IntArray:
-        """Heaters that moved nothing."""
-        return np.flatnonzero((self.response < SILENT) & ~self.masked)
+        """Channels that changed nothing."""
+        return np.flatnonzero((self.response < self.least) & self.tried)
 
     @property
     def misplaced(self) -> IntArray:
-        """Heaters that move what another should."""
+        """Channels that do what another should."""
         other = self.acts_as != np.arange(len(self.acts_as))
-        clear = (self.best > CLEAR) & (self.best > self.own + MARGIN)
-        return np.flatnonzero(other & clear & (self.response >= SILENT) & ~self.masked)
+        clear = (self.best > SUSPECT) & (self.best > self.own + MARGIN)
+        return np.flatnonzero(other & clear & (self.response >= self.least) & self.tried)
+
+    @property
+    def strange(self) -> IntArray:
+        """Channels that answer, but neither as they should nor as any other should."""
+        answering = (self.response >= self.least) & self.tried & (self.own < SUSPECT)
+        return np.setdiff1d(np.flatnonzero(answering), self.misplaced)
 
     @property
     def swapped(self) -> list[tuple[int, int]]:
-        """Pairs of heaters that each move what the other should."""
+        """Pairs that each do what the other should."""
         found = set(self.misplaced.tolist())
         return [
-            (int(i), int(self.acts_as[i]))
+            (i, int(self.acts_as[i]))
             for i in sorted(found)
             if i < self.acts_as[i]
             and int(self.acts_as[i]) in found
@@ -74,114 +91,287 @@ class WiringMap:
         ]
 
     @property
-    def dark_inputs(self) -> IntArray:
-        """Inputs that change nothing."""
-        return np.flatnonzero(self.inputs < SILENT)
+    def good(self) -> bool:
+        return not (len(self.silent) or len(self.misplaced) or len(self.strange))
 
-    @property
-    def dark_outputs(self) -> IntArray:
-        """Outputs at which nothing ever changed."""
-        return np.flatnonzero(self.outputs < SILENT)
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "count": len(self.own),
+            "silent": self.silent.tolist(),
+            "misplaced": {str(i): int(self.acts_as[i]) for i in self.misplaced},
+            "swapped": [list(pair) for pair in self.swapped],
+            "strange": self.strange.tolist(),
+            "not_tried": np.flatnonzero(~self.tried).tolist(),
+            "median_correlation": float(np.median(self.own)),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class WiringMap:
+    """What was found of ``heaters`` (in the chip's order), ``inputs``, and ``detectors`` (those that add, then those that
+    subtract); ``passes`` that it took."""
+
+    heaters: Found
+    inputs: Found
+    detectors: Found
+    passes: int
 
     @property
     def good(self) -> bool:
         """Whether every wire is where the record says."""
-        return not (
-            len(self.silent)
-            or len(self.misplaced)
-            or len(self.dark_inputs)
-            or len(self.dark_outputs)
-        )
+        return self.heaters.good and self.inputs.good and self.detectors.good
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "good": self.good,
+            "passes": self.passes,
+            "heaters": self.heaters.as_dict(),
+            "inputs": self.inputs.as_dict(),
+            "detectors": self.detectors.as_dict(),
+        }
 
 
 def map_wiring(chip: HeaterChip, seed: int = 0, tell: Tell | None = None) -> WiringMap:
-    """Move every heater by ``TURN`` and every input to zero, from one random setting; light must be on.
+    """Turn every heater by ``TURN`` and every input off; light must be on.
 
     Raises ConfigError for a chip whose record has no forward model, LimitError where the gate forbids a
-    drive.
+    drive, SaturationError where the detectors hold no light that is faint enough.
     """
-    say = tell or (lambda what, done, count: None)
-    rng = np.random.default_rng([seed, 40])
-    left, _, right = np.linalg.svd(
-        rng.standard_normal((chip.outputs, chip.inputs)), full_matrices=False
-    )
-    (settings,) = chip.compile((left @ right)[np.newaxis], [None])
-    inputs = rng.choice([-AMPLITUDE, AMPLITUDE], (SAMPLES, chip.inputs))
-    readout = chip.signed_readout
-    if readout is None:
+    if chip.signed_readout is None:
         raise ConfigError(f"{chip.id} has no signed readout: its wires cannot be told apart")
-    first = chip.run(settings, Batch(inputs, readout, averages=AVERAGES))
-    batch = Batch(inputs, readout, averages=AVERAGES, range=first.range)
-    before, again = chip.run(settings, batch).values, chip.run(settings, batch).values
-    scatter = np.maximum(_rms(again - before, axis=0), 1e-12 * np.abs(before).max())
-    noise = float(np.sqrt((scatter**2).mean()))
-    count = len(chip.layout)
-    masked = ~chip.usable
-    measured = np.zeros((count, before.size))
-    outputs = np.zeros(chip.outputs)
-    signs = np.zeros(count)
-    passes = 3
-    for heater in range(count):
-        if masked[heater]:
-            continue
-        turned, signs[heater] = _turned(chip, settings, heater)
-        change = chip.run(turned, batch).values - before
-        outputs = np.maximum(outputs, _rms(change, axis=0) / scatter)
-        measured[heater] = change.ravel()
-        passes += 1
-        if heater % 16 == 15:
-            before = chip.run(settings, batch).values  # drift is no answer
-            passes += 1
-        say("heaters", heater + 1, count)
-    darkened = np.zeros(chip.inputs)
+    chip.forward(np.zeros(len(chip.layout)))  # refuses before anything is moved
+    say = tell or (lambda what, done, count: None)
+    work = _Work(chip, np.random.default_rng([seed, 40]), say)
+    ports = [_read_ports(work, level) for level in LEVELS[:2]]
+    rounds: list[_Turns] = []
+    asked = np.flatnonzero(chip.usable)
+    found: WiringMap | None = None
+    for averages, level in zip(ROUNDS, LEVELS, strict=True):
+        if found is not None:
+            unclear = (found.heaters.response < SILENT) | (found.heaters.own < CLEAR)
+            asked = np.flatnonzero(chip.usable & unclear)
+            if not len(asked):
+                break
+        rounds.append(_read_heaters(work, asked, averages, level))
+        found = _explained(work, ports, rounds)
+    assert found is not None
+    return found
+
+
+class _Work:
+    """What all measurements share: the chip, random numbers, a count of passes."""
+
+    def __init__(self, chip: HeaterChip, rng: np.random.Generator, say: Tell) -> None:
+        self.chip, self.rng, self.say = chip, rng, say
+        self.passes = 0
+
+    def settings(self, level: float) -> Settings:
+        """All heaters at the drive that turns a middling one by ``level`` rad."""
+        chip = self.chip
+        drive = np.full(
+            len(chip.layout), np.median(chip.drives_of(np.full(len(chip.layout), level)))
+        )
+        shape = (chip.outputs, chip.inputs)
+        drive = np.where(chip.usable, drive, 0.0)
+        return Settings(drive, chip.phases_of(drive), 1.0, shape, NOTHING, NOTHING, 0)
+
+    def light(self, settings: Settings, averages: int) -> tuple[FloatArray, int]:
+        """Inputs (samples, inputs) of random signs that the detectors hold, and the range for them."""
+        inputs = self.rng.choice([-AMPLITUDE, AMPLITUDE], (SAMPLES, self.chip.inputs))
+        for attempt in range(FAINTER + 1):
+            try:
+                _, _, index = self.chip.watch(settings, inputs, averages)
+                break
+            except SaturationError:
+                if attempt == FAINTER:
+                    raise
+                inputs = inputs / np.sqrt(2.0)
+        self.passes += 1
+        # A turn may send more light to one detector than there was.
+        return inputs, min(index + 1, self.chip.ranges - 1)
+
+    def read(self, settings: Settings, inputs: FloatArray, averages: int, index: int) -> FloatArray:
+        """(samples, detectors)."""
+        self.passes += 1
+        plus, minus, _ = self.chip.watch(settings, inputs, averages, index)
+        return np.concatenate((plus, minus), axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ports:
+    """``lost`` (inputs, detectors): what a detector lost of each input's light, per unit of it; ``scatter``
+    (detectors,): what noise makes of it."""
+
+    settings: Settings
+    lost: FloatArray
+    scatter: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """Heaters ``asked``, turned one by one by TURN: ``changes`` (asked, samples, detectors)."""
+
+    settings: Settings
+    inputs: FloatArray
+    asked: IntArray
+    changes: FloatArray
+    noise: float
+
+
+def _read_ports(work: _Work, level: float) -> _Ports:
+    """Each input turned off."""
+    chip = work.chip
+    settings = work.settings(level)
+    averages = ROUNDS[1]
+    inputs, index = work.light(settings, averages)
+    first = work.read(settings, inputs, averages, index)
+    again = work.read(settings, inputs, averages, index)
+    rest = (first + again) / 2
+    lost = np.zeros((chip.inputs, rest.shape[1]))
     for port in range(chip.inputs):
         without = inputs.copy()
         without[:, port] = 0.0
-        read = chip.run(settings, replace(batch, inputs=without)).values
-        darkened[port] = _rms(read - before) / noise
-        passes += 1
-        say("inputs", port + 1, chip.inputs)
-    expected = _expected(chip, settings, inputs, signs)
-    likeness = _unit(measured) @ _unit(expected).T
-    own = np.diagonal(likeness).copy()
-    acts_as = likeness.argmax(axis=1)
+        read = work.read(settings, without, averages, index)
+        lost[port] = inputs[:, port] @ (rest - read) / (inputs[:, port] @ inputs[:, port])
+        work.say("inputs", port + 1, chip.inputs)
+    noise = np.maximum(_rms(again - first, axis=0), 1e-12)
+    return _Ports(settings, lost, noise / np.sqrt((inputs[:, 0] ** 2).sum()))
+
+
+def _read_heaters(work: _Work, asked: IntArray, averages: int, level: float) -> _Turns:
+    """Each of the heaters ``asked`` turned."""
+    chip = work.chip
+    settings = work.settings(level)
+    inputs, index = work.light(settings, averages)
+    rest = work.read(settings, inputs, averages, index)
+    noises = []
+    changes = np.zeros((len(asked), *rest.shape))
+    for k, heater in enumerate(asked):
+        if k % REFRESH == 0:
+            again = work.read(settings, inputs, averages, index)
+            noises.append(_rms(again - rest))
+            rest = again
+        own = settings.self_phase.copy()
+        own[heater] += TURN
+        turned = replace(settings, drive=chip.drives_of(own), self_phase=own)
+        changes[k] = work.read(turned, inputs, averages, index) - rest
+        work.say(f"heaters, {averages} averages", k + 1, len(asked))
+    noise = max(float(np.median(noises)), 1e-12 * float(np.abs(rest).max()))
+    return _Turns(settings, inputs, asked, changes, noise)
+
+
+def _explained(work: _Work, ports: list[_Ports], rounds: list[_Turns]) -> WiringMap:
+    """What all that was read says of the wires: heaters that turn nothing first, then ports, then heaters."""
+    chip = work.chip
+    answered = np.zeros(len(chip.layout))
+    for turns in rounds:
+        answers = _rms(turns.changes.reshape(len(turns.asked), -1), axis=1) / turns.noise
+        answered[turns.asked] = np.maximum(answered[turns.asked], answers)
+    alive = chip.usable & (answered >= SILENT)
+    wanted = [chip.forward(np.where(alive, p.settings.self_phase, 0.0)) for p in ports]
+    inputs, detectors = _ports(ports, wanted)
     return WiringMap(
-        _rms(measured, axis=1) / noise,
-        own,
-        likeness.max(axis=1),
-        acts_as,
-        darkened,
-        outputs,
-        masked,
-        passes,
+        _heaters(chip, rounds, answered, alive, inputs, detectors), inputs, detectors, work.passes
     )
 
 
-def _turned(chip: HeaterChip, settings: Settings, heater: int) -> tuple[Settings, float]:
-    """``settings`` with one heater turned, up or down where its range ends; and which way."""
-    own = settings.self_phase.copy()
-    sign = 1.0 if own[heater] + TURN <= chip.largest_phases[heater] else -1.0
-    own[heater] += sign * TURN
-    if own[heater] < 0.0:
-        raise LimitError(f"{chip.id}: heater {heater} has no room for {TURN:.2f} rad either way")
-    return replace(settings, drive=chip.drives_of(own), self_phase=own), sign
+def _ports(ports: list[_Ports], wanted: list[FloatArray]) -> tuple[Found, Found]:
+    """Inputs and detectors, by the light of which input reaches which detector. A second look allows for what the
+    first one found of the others."""
+    scatter = np.sqrt(np.mean([p.scatter**2 for p in ports], axis=0))
+    by_detector = np.concatenate([p.lost for p in ports]).T
+    answered = _rms(by_detector, axis=1) / scatter
+    order = np.arange(len(wanted[0]))
+    inputs_at: IntArray = np.arange(wanted[0].shape[1])
+    for _ in range(2):
+        driven = np.concatenate([w[:, inputs_at].T for w in wanted]).T
+        detectors = _matched(by_detector, np.concatenate((driven, -driven)), answered, DARK)
+        fields = [_fields(p.lost, detectors) for p in ports]
+        by_input = np.concatenate(fields, axis=1)
+        noise = float(np.sqrt(2 * np.median(scatter**2)))
+        inputs = _matched(
+            by_input,
+            np.concatenate([w[order].T for w in wanted], axis=1),
+            _rms(by_input, axis=1) / noise,
+            DARK,
+        )
+        inputs_at = _leading(inputs)
+    return inputs, detectors
 
 
-def _expected(
-    chip: HeaterChip, settings: Settings, inputs: FloatArray, signs: FloatArray
-) -> FloatArray:
-    """What the record says of every heater's turn: (heaters, readings)."""
-    rest = chip.forward(settings.self_phase)
-    expected = np.zeros((len(signs), SAMPLES * chip.outputs))
-    for heater in range(len(signs)):
-        own = settings.self_phase.copy()
-        own[heater] += (signs[heater] or 1.0) * TURN
-        expected[heater] = (inputs @ (chip.forward(own) - rest).T).ravel()
+def _leading(found: Found) -> IntArray:
+    """(channels,): the number that each channel leads to."""
+    there = np.arange(len(found.own))
+    there[found.misplaced] = found.acts_as[found.misplaced]
+    return there
+
+
+def _fields(readings: FloatArray, detectors: Found) -> FloatArray:
+    """Difference (..., outputs) of each pair of ``readings`` (..., detectors), wherever its two are."""
+    there = np.zeros_like(readings)
+    there[..., _leading(detectors)] = readings
+    plus, minus = np.split(there, 2, axis=-1)
+    return np.asarray(plus - minus)
+
+
+def _heaters(
+    chip: HeaterChip,
+    rounds: list[_Turns],
+    answered: FloatArray,
+    alive: BoolArray,
+    inputs: Found,
+    detectors: Found,
+) -> Found:
+    """Every channel's answers in all rounds beside what every heater's would be."""
+    count = len(answered)
+    product, measured, expected = (
+        np.zeros((count, count)),
+        np.zeros(count),
+        np.zeros((count, count)),
+    )
+    leading = _leading(inputs)
+    for turns in rounds:
+        changes = _fields(turns.changes, detectors).reshape(len(turns.asked), -1) / turns.noise
+        seen = np.zeros_like(turns.inputs)
+        seen[:, leading] = turns.inputs
+        there = np.where(alive, turns.settings.self_phase, 0.0)
+        wanted = _expected(chip, there, seen) / turns.noise
+        measured[turns.asked] += (changes**2).sum(axis=1)
+        product[turns.asked] += changes @ wanted.T
+        expected[turns.asked] += (wanted**2).sum(axis=1)
+    likeness = product / np.maximum(np.sqrt(measured[:, np.newaxis] * expected), 1e-300)
+    return _nearest(likeness, answered, chip.usable, SILENT)
+
+
+def _expected(chip: HeaterChip, own: FloatArray, inputs: FloatArray) -> FloatArray:
+    """What the record says of every heater's turn from phases ``own``: (heaters, readings)."""
+    rest = chip.forward(own)
+    expected = np.zeros((len(own), len(inputs) * chip.outputs))
+    for heater in range(len(own)):
+        turned = own.copy()
+        turned[heater] += TURN
+        expected[heater] = (inputs @ (chip.forward(turned) - rest).T).ravel()
     return expected
 
 
-def _rms(values: FloatArray, axis: int | None = None) -> FloatArray:
-    return np.asarray(np.sqrt((values**2).mean(axis=axis)))
+def _matched(
+    measured: FloatArray, expected: FloatArray, response: FloatArray, least: float
+) -> Found:
+    """Each row of ``measured`` beside the row of ``expected`` that it is most like."""
+    likeness = _unit(measured) @ _unit(expected).T
+    return _nearest(likeness, response, np.ones(len(measured), bool), least)
+
+
+def _nearest(likeness: FloatArray, response: FloatArray, tried: BoolArray, least: float) -> Found:
+    """``likeness`` (channels, numbers) by channel: with its own number, and the largest."""
+    own, best = np.diagonal(likeness).copy(), likeness.max(axis=1)
+    return Found(np.asarray(response), own, best, likeness.argmax(axis=1), tried, least)
+
+
+def _rms(values: FloatArray, axis: int | None = None) -> Any:
+    return np.sqrt((values**2).mean(axis=axis))
 
 
 def _unit(rows: FloatArray) -> FloatArray:

@@ -236,6 +236,76 @@ def calibrate(
 
 
 @app.command()
+def discover(
+    tcp: Annotated[
+        list[str] | None, typer.Option(metavar="HOST:PORT", help="A socket; may be repeated.")
+    ] = None,
+    serial: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PORT", help="Serial ports, like '*' or COM4; may be repeated."),
+    ] = None,
+    visa: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RESOURCE", help="VISA resources, like 'USB*'; may be repeated."),
+    ] = None,
+    library: Annotated[str, typer.Option(help="The VISA library: @py, @ivi or a path.")] = "@py",
+    timeout: Annotated[float, typer.Option(min=0.05, help="s for an answer.")] = 0.5,
+    ask: Annotated[bool, typer.Option(help="Ask; else only list ports and resources.")] = True,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the bench file's lines there as well.")
+    ] = None,
+    json: JsonOption = False,
+    imports: ImportOption = None,
+) -> None:
+    """Ask every serial port and VISA resource who it is, or only those that are named; sockets must be."""
+    from hilonn.cli.discover import discover_command
+
+    _guarded(
+        partial(
+            discover_command,
+            tuple(tcp or ()),
+            tuple(serial or ()),
+            tuple(visa or ()),
+            library=library,
+            timeout=timeout,
+            ask=ask,
+            out=out,
+            json=json,
+            imports=tuple(imports or ()),
+        )
+    )
+
+
+@app.command()
+def poke(
+    bench: Annotated[str, typer.Argument(help="A built-in bench or a TOML file.")],
+    chip: Annotated[str | None, typer.Option(help="Which chip, where there are several.")] = None,
+    console: Annotated[
+        bool, typer.Option(help="Turn one heater by hand and watch every detector.")
+    ] = False,
+    seed: SeedOption = 0,
+    chip_seed: ChipSeedOption = 0,
+    json: JsonOption = False,
+    imports: ImportOption = None,
+) -> None:
+    """Move every channel a little, watch every detector: which wire leads where. Light goes on."""
+    from hilonn.cli.poke import poke_command
+
+    _guarded(
+        partial(
+            poke_command,
+            bench,
+            chip,
+            console=console,
+            seed=seed,
+            chip_seed=chip_seed,
+            imports=tuple(imports or ()),
+            json=json,
+        )
+    )
+
+
+@app.command()
 def emulate(
     lab: Annotated[str, typer.Argument(help="A lab, like lab-16.")],
     out: Annotated[

@@ -34,7 +34,7 @@ class Modulators(Bank):
         self.stored_patterns = stored_patterns
 
     def load(self, drive: FloatArray, timing: Timing) -> None:
-        """Store ``drive`` (samples, channels), in the spec's unit, to be played."""
+        """Store ``drive`` (samples, channels), in the spec's unit, to be played ``timing.plays`` times over."""
         samples = np.shape(drive)[0] if np.ndim(drive) == 2 else 1
         array = self.check_drive(drive, "load", (samples, self.channels))
         if not 1 <= samples <= self.max_samples:
@@ -51,7 +51,7 @@ class Modulators(Bank):
         self.gate.accepted(self, "load", array)
 
     def play(self) -> None:
-        """Play what was loaded, once; returns when it has been started or played."""
+        """Play what was loaded, as often as it was loaded for; returns when it has been started or played."""
         self.gate.admit(self, "play", _NOTHING)
         try:
             self._play()

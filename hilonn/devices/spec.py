@@ -51,7 +51,8 @@ class ChannelSpec:
 class Timing:
     """When samples are played and read. ``sample_period`` in s.
 
-    ``start_order`` says who waits for whom: the first listed is armed first.
+    ``start_order`` says who waits for whom: the first listed is armed first. ``plays`` is how often
+    modulators repeat a pattern, without a gap, at one ``play``: as often as detectors average it.
     """
 
     sample_period: float
@@ -59,6 +60,7 @@ class Timing:
     trigger: str = "internal"
     edge: Literal["rising", "falling"] = "rising"
     start_order: tuple[str, ...] = ("photodetectors", "modulators")
+    plays: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,8 @@ class PairRetake(HilonnError):
 @dataclass
 class RunnerStatistics:
     """What the runner counts. Seconds are of wall time; ``compile_seconds`` those that the runner
-    spent or waited until a tile's phases were known."""
+    spent or waited until a tile's phases were known; of ``chip_seconds``, those of all passes, ``wire_seconds`` were the
+    devices' verbs and ``settling_seconds`` waiting for heaters; ``recovery_seconds`` went by until what was lost was back."""
 
     passes: int = 0
     retakes: int = 0
@@ -56,15 +57,23 @@ class RunnerStatistics:
     moved: int = 0
     compile_seconds: float = 0.0
     chip_seconds: float = 0.0
+    wire_seconds: float = 0.0
+    settling_seconds: float = 0.0
+    recovery_seconds: float = 0.0
 
     def spent(self, wall_seconds: float) -> dict[str, float]:
         """``wall_seconds`` of a run by what it waited for."""
-        rest = wall_seconds - self.compile_seconds - self.chip_seconds
-        return {
+        known = {
             "finding phases": self.compile_seconds,
-            "passes": self.chip_seconds,
-            "learning and the rest": max(rest, 0.0),
+            "wires and devices": self.wire_seconds,
+            "settling": self.settling_seconds,
+            "arithmetic of passes": max(
+                self.chip_seconds - self.wire_seconds - self.settling_seconds, 0.0
+            ),
         }
+        if self.recovery_seconds:
+            known["waiting for what was lost"] = self.recovery_seconds
+        return known | {"learning and the rest": max(wall_seconds - sum(known.values()), 0.0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,7 +365,8 @@ class PassRunner:
     ) -> ChipReadings:
         ranges = self._tiles[index].ranges
         readout = self.placements[index].readout
-        started = time.perf_counter()
+        started, (wire, settling) = time.perf_counter(), self.chip.spent()
+        recovered = self.statistics.recovery_seconds
         while True:
             chosen = int(ranges[tile])
             batch = Batch(
@@ -385,7 +395,11 @@ class PassRunner:
                 self._pair_retake(f"a reading of layer {index}, tile {tile} saturated")
         if chosen < 0:
             ranges[tile] = readings.range
-        self.statistics.chip_seconds += time.perf_counter() - started
+        now_wire, now_settling = self.chip.spent()
+        self.statistics.wire_seconds += now_wire - wire
+        self.statistics.settling_seconds += now_settling - settling
+        recovered = self.statistics.recovery_seconds - recovered
+        self.statistics.chip_seconds += time.perf_counter() - started - recovered
         return readings
 
     def _recover(self, error: HilonnError, request: PassRequest) -> None:
@@ -397,7 +411,9 @@ class PassRunner:
         passes = self.statistics.passes
         tries = self._lost_at[1] + 1 if self._lost_at[0] == passes else 1
         self._lost_at = (passes, tries)
+        started = time.perf_counter()
         self.recover(error)
+        self.statistics.recovery_seconds += time.perf_counter() - started
         self.statistics.recoveries += 1
         if request.pair is not None:
             self._pair_retake(f"{error}")

@@ -96,9 +96,10 @@ def bad_drives(device: Bank, good: FloatArray) -> dict[str, FloatArray]:
 
 
 def middle(device: Bank) -> FloatArray:
-    """A drive (channels,) a tenth of the way up from what is nearest to zero."""
+    """A drive (channels,) a tenth of the way up from what is nearest to zero, or a step of coarser banks."""
     zero = device.nearest_to_zero()
-    return zero + 0.1 * (device.spec.bound("high", device.channels) - zero)
+    up = 0.1 * (device.spec.bound("high", device.channels) - zero)
+    return zero + np.maximum(up, device.spec.bound("resolution", device.channels))
 
 
 class ActuatorsContract(DeviceContract):

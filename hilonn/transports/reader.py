@@ -11,8 +11,10 @@ LONGEST_LINE = 1 << 22
 
 
 class Reader:
-    """What an answer is read with. ``pull(so far)`` gives what comes next, at least one
-    byte, or raises; ``hush(seconds)`` what comes within that time, which may be nothing."""
+    """What an answer is read with. ``pull(wanted)`` gives what comes next, at least one byte, or raises with what was
+    ``wanted``; ``hush(seconds)`` what comes within that time, which may be nothing."""
+
+    __slots__ = ("_hush", "_pending", "_pull", "_terminator")
 
     def __init__(
         self,
@@ -28,14 +30,15 @@ class Reader:
 
     def until(self, end: bytes) -> bytes:
         """Bytes up to ``end``, which is taken off and not returned."""
+        pending = self._pending
         searched = 0
-        while (found := self._pending.find(end, searched)) < 0:
-            searched = max(len(self._pending) - len(end) + 1, 0)
-            if len(self._pending) > LONGEST_LINE:
-                raise DeviceError(f"{len(self._pending)} bytes came without an end {end!r}")
-            self._pending += self._pull(f"{bytes(self._pending[:60])!r} came, no {end!r}")
-        data = bytes(self._pending[:found])
-        del self._pending[: found + len(end)]
+        while (found := pending.find(end, searched)) < 0:
+            searched = max(len(pending) - len(end) + 1, 0)
+            if len(pending) > LONGEST_LINE:
+                raise DeviceError(f"{len(pending)} bytes came without an end {end!r}")
+            pending += self._pull("no end of a line")
+        data = bytes(pending[:found])
+        del pending[: found + len(end)]
         return data
 
     def line(self) -> str:
@@ -49,14 +52,14 @@ class Reader:
     def exactly(self, count: int) -> bytes:
         """``count`` bytes, whatever they are."""
         while len(self._pending) < count:
-            self._pending += self._pull(f"{len(self._pending)} of {count} bytes came")
+            self._pending += self._pull(f"not {count} bytes")
         data = bytes(self._pending[:count])
         del self._pending[:count]
         return data
 
     def until_quiet(self, quiet: float) -> list[str]:
         """Lines until nothing has come for ``quiet`` seconds: for answers that do not say where they end."""
-        self._pending += self._pull("nothing came")
+        self._pending += self._pull("nothing")
         while data := self._hush(quiet):
             self._pending += data
         lines = []
@@ -64,9 +67,10 @@ class Reader:
             lines.append(self.line())
         return lines
 
-    def block(self, count: int | None = None) -> bytes:
+    def block(self, count: int | None = None, *, ended: bool = True) -> bytes:
         """The payload of an IEEE 488.2 block, ``#<digits><length>...`` or ``#0...``, and the terminator
-        behind it. An indefinite block does not say where it ends: ``count`` bytes are read, and None is refused.
+        behind it (``ended`` False: the instrument sends none). An indefinite block does not say where it ends:
+        ``count`` bytes are read, and None is refused.
         """
         start = self.exactly(1)
         if start != b"#":
@@ -88,6 +92,8 @@ class Reader:
             if count is not None and length != count:
                 raise DeviceError(f"a block of {count} bytes was asked for, one of {length} came")
         data = self.exactly(length)
+        if not ended:
+            return data
         end = self.exactly(len(self._terminator))
         if end == b"\r\n"[: len(end)] and self._terminator == b"\n":
             end = self.exactly(1)  # CR LF behind a block where lines end in LF
@@ -98,6 +104,9 @@ class Reader:
         return data
 
 
-def no_answer(address: str, asked: bytes, timeout: float, so_far: str) -> DeviceTimeout:
+def no_answer(
+    address: str, asked: bytes, timeout: float, came: bytes, wanted: str
+) -> DeviceTimeout:
     """What a person needs to know when an answer does not come."""
+    so_far = f"{came[:60]!r} came, {wanted}" if came else "nothing came"
     return DeviceTimeout(f"{address} did not answer {asked[:60]!r} within {timeout:g} s: {so_far}")

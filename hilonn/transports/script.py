@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 
 from hilonn.errors import ConnectionLost
 from hilonn.transports.traffic import Line
 
+_REPLAYED = ("sent", "received", "unasked", "dropped", "timeout", "lost")
 Exchange = tuple[bytes, bytes]
 """What must be sent, and what comes back (b"": nothing)."""
 
@@ -17,6 +19,7 @@ class ScriptWire:
     shows both."""
 
     reopens = True
+    slice = math.inf  # what has not come when it is asked for does not come
 
     def __init__(self, exchanges: Sequence[Exchange]) -> None:
         self.address = "script"
@@ -61,37 +64,50 @@ class ScriptWire:
 
 
 class ReplayWire:
-    """A wire whose traffic was logged: the same requests get the same answers, another one is ConnectionLost and
-    named."""
+    """A wire whose traffic was logged: the same requests get the same answers, timeouts, unasked lines and losses of
+    the connection, in the same order. Another request is ConnectionLost, and named."""
 
     reopens = True
+    slice = math.inf
 
     def __init__(self, lines: Sequence[Line], address: str) -> None:
         self.address = address
-        self._lines = deque(line for line in lines if line.direction in ("sent", "received"))
+        self._lines = deque(line for line in lines if line.direction in _REPLAYED)
         self._asked = 0
 
     def open(self, timeout: float) -> None:
-        return None
+        self._break_if_lost()
 
     def close(self) -> None:
         return None
 
     def send(self, data: bytes, timeout: float) -> None:
         self._asked += 1
-        while self._lines and self._lines[0].direction == "received":
-            self._lines.popleft()  # what came late and was dropped then
+        while self._lines and self._lines[0].direction in ("received", "unasked", "dropped"):
+            self._lines.popleft()  # nobody read it this time
         if not self._lines:
             raise ConnectionLost(
                 f"{self.address}: the log ends before request {self._asked}, {data!r}"
             )
-        wanted = self._lines.popleft().data
-        if data != wanted:
+        self._break_if_lost()
+        wanted = self._lines.popleft()
+        if wanted.direction != "sent" or data != wanted.data:
+            shown = "a timeout" if wanted.direction == "timeout" else repr(wanted.data)
             raise ConnectionLost(
-                f"{self.address}: request {self._asked} is {data!r}, in the log it was {wanted!r}"
+                f"{self.address}: request {self._asked} is {data!r}, in the log it was {shown}"
             )
 
     def receive(self, timeout: float) -> bytes:
-        if timeout > 0 and self._lines and self._lines[0].direction == "received":
+        self._break_if_lost()
+        come = ("received", "dropped") if timeout > 0 else ("unasked",)
+        if self._lines and self._lines[0].direction in come:
             return self._lines.popleft().data
+        if timeout > 0 and self._lines and self._lines[0].direction == "timeout":
+            self._lines.popleft()
         return b""
+
+    def _break_if_lost(self) -> None:
+        if self._lines and self._lines[0].direction == "lost":
+            raise ConnectionLost(
+                f"{self.address}: {self._lines.popleft().data.decode('latin-1')} (in the log)"
+            )

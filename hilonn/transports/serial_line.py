@@ -2,12 +2,72 @@
 
 from __future__ import annotations
 
+import math
+import select
+import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from hilonn.errors import ConnectionLost, DeviceTimeout
 
 if TYPE_CHECKING:
     import serial
+
+_MOST = 1 << 16
+
+
+class OpenLine:
+    """A line that pyserial has opened, as wires use it: never waited on longer than allowed. Owner of ``line``'s timeouts."""
+
+    def __init__(self, line: Any, address: str, timeout: float) -> None:
+        self._line = line
+        self._address = address
+        self._waits = 0.0
+        line.timeout, line.write_timeout = 0.0, timeout
+        _without_nagle(line)
+        self._comes = _waiting(line) or self._comes_by_reading
+
+    def send(self, data: bytes, timeout: float) -> None:
+        """All of ``data``. Raises ConnectionLost, DeviceTimeout."""
+        import serial
+
+        try:
+            self._line.write(data)
+        except serial.SerialTimeoutException as error:
+            raise DeviceTimeout(
+                f"{self._address} takes no more bytes after {timeout:g} s"
+            ) from error
+        except OSError as error:
+            raise self._lost(error) from error
+
+    def receive(self, timeout: float) -> bytes:
+        """What has come; b"" if nothing came within ``timeout`` s."""
+        line = self._line
+        try:
+            waiting = line.in_waiting
+            data = b""
+            if not waiting and timeout > 0.0:
+                found = self._comes(timeout)
+                data = found if isinstance(found, bytes) else b""
+                waiting = line.in_waiting
+                if found and not data and not waiting:
+                    data = line.read(1)  # the end of the line, which reading tells
+            while waiting and len(data) < _MOST:
+                data += line.read(waiting)
+                waiting = line.in_waiting
+        except (OSError, TypeError, ValueError) as error:  # the latter two: closed under a read
+            raise self._lost(error) from error
+        return data
+
+    def _comes_by_reading(self, seconds: float) -> bytes:
+        """The first byte, where there is nothing that can be waited on: Windows' ports, ``rfc2217://``."""
+        if seconds != self._waits:
+            self._line.timeout = self._waits = seconds  # costs a reconfiguration of the port
+        first: bytes = self._line.read(1)
+        return first
+
+    def _lost(self, error: Exception) -> ConnectionLost:
+        return ConnectionLost(f"the line {self._address} is gone: {error}")
 
 
 class SerialWire:
@@ -21,25 +81,27 @@ class SerialWire:
         self.address = port
         self._settings = settings or {}
         self._line: serial.SerialBase | None = None
+        self._opened: OpenLine | None = None
 
     def open(self, timeout: float) -> None:
         import serial
 
         self.close()
+        settings = dict(self._settings)
+        if "://" not in self.port:
+            settings["exclusive"] = True  # two programs on one port would share its answers
         try:
-            line = serial.serial_for_url(
-                self.port, baudrate=self.baud, timeout=0, write_timeout=timeout, **self._settings
-            )
+            line = serial.serial_for_url(self.port, baudrate=self.baud, timeout=0, **settings)
         except (OSError, ValueError) as error:  # SerialException is an OSError
             raise ConnectionLost(
                 f"{self.port} cannot be opened: {error}; is the box on and plugged in, and has no other "
                 "program the port?"
             ) from error
-        _without_nagle(line)
-        self._line = line
+        self._line, self._opened = line, OpenLine(line, self.port, timeout)
 
     def close(self) -> None:
         line, self._line = self._line, None
+        self._opened = None
         if line is not None:
             try:
                 line.close()
@@ -47,43 +109,32 @@ class SerialWire:
                 pass  # it was unplugged: there is nothing left to close
 
     def send(self, data: bytes, timeout: float) -> None:
-        import serial
-
-        line = self._open_line()
-        try:
-            line.write(data)
-        except serial.SerialTimeoutException as error:
-            raise DeviceTimeout(f"{self.port} takes no more bytes after {timeout:g} s") from error
-        except OSError as error:
-            raise self._lost(error) from error
+        self._open_line().send(data, timeout)
 
     def receive(self, timeout: float) -> bytes:
-        line = self._open_line()
-        try:
-            waiting = line.in_waiting
-            if not waiting:
-                line.timeout = timeout
-                first: bytes = line.read(1) if timeout > 0 else b""
-                if not first:
-                    return b""
-                return first + bytes(line.read(line.in_waiting))
-            return bytes(line.read(waiting))
-        except (OSError, TypeError) as error:  # TypeError: pyserial, closed under a read
-            raise self._lost(error) from error
+        return self._open_line().receive(timeout)
 
-    def _open_line(self) -> serial.SerialBase:
-        if self._line is None:
+    def _open_line(self) -> OpenLine:
+        if self._opened is None:
             raise ConnectionLost(f"{self.port} is not open")
-        return self._line
+        return self._opened
 
-    def _lost(self, error: Exception) -> ConnectionLost:
-        return ConnectionLost(f"the line {self.port} is gone: {error}")
+
+def _waiting(line: Any) -> Callable[[float], object] | None:
+    """A wait of so many seconds for bytes of ``line``, where it is a file or a socket of this machine."""
+    if not hasattr(select, "poll"):
+        return None
+    try:
+        descriptor = line.fileno()
+    except (OSError, AttributeError):  # io.UnsupportedOperation is an OSError
+        return None
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return lambda seconds: poll.poll(math.ceil(1e3 * seconds))
 
 
 def _without_nagle(line: Any) -> None:
     """pyserial's ``socket://`` leaves Nagle's algorithm on: 44 ms a command."""
-    import socket
-
     held = getattr(line, "_socket", None)
     if isinstance(held, socket.socket):
         held.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -7,11 +7,17 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, get_args
 
 from hilonn.errors import StorageError
 
-Direction = Literal["open", "sent", "received", "timeout", "lost", "close"]
+Direction = Literal[
+    "open", "sent", "received", "unasked", "dropped", "timeout", "recover", "lost", "close"
+]
+"""``received``: what an answer was read from. ``unasked``: what lay there before a command was sent. ``dropped``: what came
+while the wire was brought back into step. ``timeout``: an answer was given up. ``recover``: the wire was out of step, and
+why."""
+DIRECTIONS: tuple[str, ...] = get_args(Direction)
 KEPT = 200
 
 
@@ -32,7 +38,7 @@ class TrafficLog:
     """The last ``KEPT`` events; with ``path`` every one as a line of JSON, for replay."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self._lines: deque[Line] = deque(maxlen=KEPT)
+        self._lines: deque[tuple[float, Direction, bytes]] = deque(maxlen=KEPT)
         self._path = path
         self._file: IO[str] | None = None
 
@@ -53,7 +59,7 @@ class TrafficLog:
 
     def note(self, seconds: float, direction: Direction, data: bytes = b"") -> None:
         """Keep one event."""
-        self._lines.append(Line(seconds, direction, data))
+        self._lines.append((seconds, direction, data))
         if self._file is not None:
             event = {"t": seconds, "what": direction, "data": data.decode("latin-1")}
             try:
@@ -62,7 +68,7 @@ class TrafficLog:
                 raise StorageError(f"cannot write the traffic log {self._path}: {error}") from error
 
     def __iter__(self) -> Iterator[Line]:
-        return iter(tuple(self._lines))
+        return iter([Line(*line) for line in tuple(self._lines)])
 
 
 def read_traffic(path: Path) -> list[Line]:
@@ -71,7 +77,9 @@ def read_traffic(path: Path) -> list[Line]:
     try:
         for text in path.read_text("utf-8").splitlines():
             event = json.loads(text)
+            if event["what"] not in DIRECTIONS:
+                raise ValueError(f"an event is {event['what']!r}")
             lines.append(Line(float(event["t"]), event["what"], event["data"].encode("latin-1")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"{path} is no traffic log of hilonn: {error}") from error
     return lines

@@ -7,7 +7,12 @@ from typing import Protocol
 
 class Wire(Protocol):
     """An unopened or open way to one box. Raises ConnectionLost, with address and reason, for anything that is
-    wrong with the way itself; never waits longer than it is told."""
+    wrong with the way itself; never waits longer than it is told.
+
+    A wire may also have ``slice`` (s), the longest wait that it wants to be asked for at once (without it 0.1 s, so that a
+    transport can be closed while somebody waits for an answer; inf where a wait cannot be cut into pieces), and ``lock``, an
+    RLock that several wires on one adapter share.
+    """
 
     address: str
     """What a person would recognise: ``192.168.1.7:5025``, ``COM4``."""

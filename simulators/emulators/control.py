@@ -12,7 +12,8 @@ VERSION = "hilonn lab 1"
 
 class ControlPort(LineInstrument):
     """Lines: ``LAB?`` who this is; ``NOW?`` seconds in the lab; ``WAIT s`` lets ``s`` seconds pass, in lockstep;
-    ``BUSY?`` seconds that every box was busy, as ``name=seconds`` with commas between."""
+    ``FLOOR?`` the shortest time (s)
+    in which all triggers so far could have come; ``BUSY?`` seconds that every box was busy, as ``name=seconds`` with commas between."""
 
     def __init__(self, rack: Rack, busy: Callable[[], dict[str, float]]) -> None:
         super().__init__("control", rack)
@@ -33,6 +34,8 @@ class ControlPort(LineInstrument):
             return f"{VERSION} {'lockstep' if self.rack.lockstep else 'wall'}"
         if word == "NOW?":
             return f"{self.rack.now():.9f}"
+        if word == "FLOOR?":
+            return f"{self.rack.least_seconds:.9f}"
         if word == "BUSY?":
             return ",".join(f"{name}={seconds:.6f}" for name, seconds in self._busy().items())
         if word == "WAIT" and self.rack.lockstep:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,10 +12,22 @@ from hilonn.simulators.emulators.rack import Rack
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """``data`` to send (b"": nothing), after the box was busy for ``busy`` seconds on average."""
+    """``data`` to send (b"": nothing), after the box was busy for ``busy`` seconds on average, and no sooner than in ``wait``
+    seconds of the lab's time, which pass whatever the boxes' latency is: what settles does not settle faster on a
+    fast wire."""
 
     data: bytes
     busy: float = 0.0
+    wait: float = 0.0
+
+
+def joined(replies: Sequence[Reply]) -> Reply:
+    """One reply that says all of ``replies``, where a message has one answer."""
+    return Reply(
+        b"".join(r.data for r in replies),
+        sum(r.busy for r in replies),
+        max((r.wait for r in replies), default=0.0),
+    )
 
 
 class Session(Protocol):

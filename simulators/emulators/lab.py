@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -83,6 +83,7 @@ class Lab:
         return {name: server.busy_seconds for name, server in self.servers.items()}
 
     def __enter__(self) -> Self:
+        self.rack.warm_up()
         try:
             for server in (*self.servers.values(), self.control):
                 self._stack.enter_context(server)
@@ -111,6 +112,21 @@ class Lab:
             clock = f'[connections.lab]\ntransport = "lab_clock"\nport = {self.control.port}\n'
         text = self._bench.format(**ports, record=record.name, clock=clock)
         write_bytes(path, text.encode())
+
+
+def in_watts(records: Records, responsivity: float) -> Records:
+    """``records`` of detectors that give A, for meters that divide by ``responsivity`` (A/W) and give W."""
+    powers = {"gain": 1, "dark": 1, "noise_v0": 2, "noise_v1": 2, "noise_v2": 2}
+    known = records.photodetectors
+    turned = {
+        name: replace(
+            q,
+            value=q.value / responsivity ** powers[name],
+            uncertainty=q.uncertainty / responsivity ** powers[name],
+        )
+        for name, q in known.quantities.items()
+    }
+    return replace(records, photodetectors=replace(known, quantities=turned))
 
 
 def parse_fault(text: str) -> tuple[str, Fault]:

@@ -7,13 +7,12 @@ from typing import Any
 
 from hilonn.simulators.emulators.dicon_switch import DiconBox
 from hilonn.simulators.emulators.keysight_power_meter import KeysightPowerMeterBox
+from hilonn.simulators.emulators.lab import CHIP, NOISES, Lab, LabOptions, in_watts
 from hilonn.simulators.emulators.meerstetter_tec import MeerstetterBox
-from hilonn.simulators.emulators.red_pitaya import RedPitayaBox
-from hilonn.simulators.emulators.santec_tsl import SantecTslBox
-
-from hilonn.simulators.emulators.lab import CHIP, NOISES, Lab, LabOptions
 from hilonn.simulators.emulators.qontrol import QontrolBox
 from hilonn.simulators.emulators.rack import Rack
+from hilonn.simulators.emulators.red_pitaya import RedPitayaBox
+from hilonn.simulators.emulators.santec_tsl import SantecTslBox
 from hilonn.simulators.plant import Plant
 from hilonn.simulators.presets import resolve
 
@@ -60,4 +59,4 @@ def build(**chosen: Any) -> Lab:
     ]
     text = (resources.files("hilonn.simulators.emulators") / "lab-16.toml").read_text("utf-8")
     records = plant.records(CHIP, parameters.record_error, splitters=True, crosstalk=True)
-    return Lab("lab-16", rack, boxes, text, options, records)
+    return Lab("lab-16", rack, boxes, text, options, in_watts(records, parameters.responsivity))

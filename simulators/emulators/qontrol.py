@@ -82,6 +82,8 @@ class QontrolBox(LineInstrument):
             values = np.array([float(v) for v in text.split(",")])
         except ValueError:
             return f"E11:{channel or 0:02d}"
+        if not np.isfinite(values).all():
+            return f"E11:{channel or 0:02d}"
         if channel is None or channel + len(values) > self.channels:
             return f"E12:{channel or 0:02d}"
         chosen = slice(channel, channel + len(values))

@@ -45,11 +45,20 @@ class _Peer(Protocol):
     def close(self) -> None: ...
 
 
+class _Stream(_Peer, Protocol):
+    def ready(self) -> bool:
+        """Whether something has come that was not read yet."""
+        ...
+
+
 class Server:
     """Serves one box until it is closed. ``latency`` None: answers come as fast as they can.
 
     ``transactions`` and ``busy_seconds`` count what the box did.
     """
+
+    outlives = False
+    """Whether a client's way to the box outlives a reboot: a line does, a socket does not."""
 
     def __init__(self, instrument: Instrument, latency: Latency | None = None) -> None:
         self.instrument = instrument
@@ -60,6 +69,7 @@ class Server:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._silent = False
+        self._free = 0.0
 
     def start(self) -> Self:
         raise NotImplementedError
@@ -90,38 +100,54 @@ class Server:
         self._threads.append(work)
         work.start()
 
-    def _serve(self, peer: _Peer) -> None:
+    def _serve(self, peer: _Stream) -> None:
         """One client, until it goes or the server stops."""
         session = self.instrument.session()
+        worked = False
         try:
             while not self._stopping.is_set():
+                came_before = (
+                    worked and peer.ready()
+                )  # while the box was at work: it goes on at once
                 data = peer.read()
                 if data is None:
                     return
-                if not data or self._silent:
+                worked = bool(data) and not self._silent
+                if not worked:
                     continue
                 with self.instrument.rack.lock:
                     replies = session.feed(data)
                 for reply in replies:
-                    if not self._answer(peer, reply):
+                    if not self._answer(peer, reply, at_once=came_before):
                         return
+                    came_before = True
         except OSError:
             return  # the client is gone
         finally:
             with suppress(OSError):
                 peer.close()
 
-    def _answer(self, peer: _Peer, reply: Reply) -> bool:
-        """Send one reply, as fast and as whole as latency and faults allow; False ends the connection."""
+    def _answer(self, peer: _Peer, reply: Reply, at_once: bool = False) -> bool:
+        """Send one reply, as fast and as whole as latency and faults allow; False ends the connection. ``at_once``: the
+        box began with it when it was through with the last one, however late it is that we look."""
         self.transactions += 1
         busy = reply.busy if self.latency is None else self.latency.draw(reply.busy)
+        rack = self.instrument.rack
         if self.latency is not None:
-            self.busy_seconds += busy
-            if not self.instrument.rack.lockstep:
-                time.sleep(busy)
-        with self.instrument.rack.lock:
+            self.busy_seconds += busy + reply.wait
+            if not rack.lockstep:
+                # By the time at which it is through, so that sleeps which are too long do not add up.
+                began = self._free if at_once else max(time.monotonic(), self._free)
+                self._free = began + busy
+                time.sleep(max(self._free - time.monotonic(), 0.0))
+        with rack.lock:
             if self.latency is not None:
-                self.instrument.rack.busy(busy)
+                rack.busy(busy)
+                rack.account(self.instrument.name, busy + reply.wait)
+            rack.busy(reply.wait)
+        if reply.wait > 0.0 and not self.instrument.rack.lockstep:
+            self._stopping.wait(reply.wait)
+            self._free = max(self._free, time.monotonic())
         if not reply.data:
             return True
         fault = self.faults.next()
@@ -151,7 +177,7 @@ class Server:
             self._silent = True
         elif fault.kind == "reboot":
             self.reboot()
-            return False
+            return self.outlives
         else:
             return False
         return True
@@ -210,6 +236,9 @@ class _Socket:
     def __init__(self, opened: socket.socket) -> None:
         self._socket = opened
 
+    def ready(self) -> bool:
+        return bool(select.select([self._socket], [], [], 0)[0])
+
     def read(self) -> bytes | None:
         try:
             return self._socket.recv(1 << 16) or None
@@ -230,6 +259,8 @@ class _Socket:
 
 class PtyServer(Server):
     """A box on a pseudo-terminal, for serial lines; not on Windows. ``port`` is its path."""
+
+    outlives = True
 
     def __init__(self, instrument: Instrument, latency: Latency | None = None) -> None:
         super().__init__(instrument, latency)
@@ -261,6 +292,12 @@ class PtyServer(Server):
                     os.close(end)
             self._ends = None
 
+    def reboot(self) -> None:
+        super().reboot()
+        greeting = self.instrument.greeting()
+        if greeting:
+            self.say(greeting)
+
     def say(self, data: bytes) -> None:
         """Send ``data`` that nobody asked for."""
         assert self._ends is not None
@@ -270,6 +307,9 @@ class PtyServer(Server):
 class _Terminal:
     def __init__(self, master: int) -> None:
         self._master = master
+
+    def ready(self) -> bool:
+        return bool(select.select([self._master], [], [], 0)[0])
 
     def read(self) -> bytes | None:
         if not select.select([self._master], [], [], _POLL)[0]:

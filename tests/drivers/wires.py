@@ -15,6 +15,9 @@ from hilonn.transports.tcp import TcpWire
 TIMEOUT = 0.25
 """s: long for loopback, short for a test that waits it out."""
 
+PATIENT = 5.0
+"""s: for tests in which every answer comes, however busy the machine is."""
+
 
 @contextmanager
 def scripted(exchanges: Sequence[tuple[bytes, bytes]]) -> Iterator[Transport]:
