@@ -115,7 +115,7 @@ def matrix_error(chip: MatrixChip, count: int = 20, averages: int = 256, seed: i
     inputs = np.concatenate((np.eye(chip.inputs), -np.eye(chip.inputs)))
     for _ in range(count):
         wanted = rng.standard_normal((chip.outputs, chip.inputs))
-        (settings,) = chip.compile(wanted[np.newaxis], [None])
+        (settings,) = chip.compile_exactly(wanted[np.newaxis], [None])
         values = chip.run(settings, Batch(inputs, readout, averages=averages)).values
         found = (values[: chip.inputs] - values[chip.inputs :]).T / 2
         errors.append(float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted)))

@@ -131,6 +131,12 @@ class MatrixChip(Chip):
     def compile(self, matrices: FloatArray, near: Sequence[Settings | None]) -> list[Settings]:
         """Settings for each of ``matrices`` (k, m, n), each nearest to its ``near``. No I/O."""
 
+    def compile_exactly(
+        self, matrices: FloatArray, near: Sequence[Settings | None]
+    ) -> list[Settings]:
+        """``compile`` by all that the record knows, however long it takes."""
+        return self.compile(matrices, near)
+
     def follow(self, matrices: FloatArray, near: Sequence[Settings]) -> list[Settings]:
         """Settings a short way from ``near`` towards ``matrices`` (k, m, n): what a step of learning
         needs, cheaper and steadier than to reach them. ``realised`` tells how far they go."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from hilonn.chips.chip import Settings
 from hilonn.chips.coherent import CoherentChip
+from hilonn.chips.descent import MARGIN, ROUNDS, Model, solve
 from hilonn.clock import Clock
 from hilonn.devices import Timing
 from hilonn.mesh import RectangularMesh, haar_unitary
@@ -40,6 +41,31 @@ class UnitaryMeshChip(CoherentChip):
         super().__init__(
             name, "unitary_mesh", ports, self._mesh.layout, wiring, records, clock, timing
         )
+
+    def compile_exactly(
+        self, matrices: FloatArray, near: Sequence[Settings | None]
+    ) -> list[Settings]:
+        """All phases together, down the record's forward model: what is outside of the corner that is read is free to take
+        what splitters and losses do not let the corner have."""
+        matrices = self._checked(matrices)
+        phases, scale, left, right = self._phases(matrices, [None] * len(matrices))
+        count, m, n = matrices.shape
+        model = Model(
+            self._known,
+            self._output_turn * self._input_turn,
+            self._heaters.usable,
+            self._transmission(),
+            (m, n),
+        )
+        realised = np.empty(matrices.shape)
+        for i in range(count):
+            scale[i] *= MARGIN
+            start = np.where(self._heaters.usable, phases[i], self._heaters.offset)
+            target = np.zeros((self.ports, self.ports))
+            target[:m, :n] = matrices[i] / scale[i]
+            phases[i] = solve(model, start, target, ROUNDS)
+            realised[i] = model.matrix(phases[i]).real[:m, :n] * scale[i]
+        return self._settings((m, n), phases, scale, left, right, near, realised)
 
     def forward(self, own: FloatArray) -> FloatArray:
         matrix = self._known.matrix_flat(self._mesh_phases(own))
