@@ -38,8 +38,12 @@ class Detection:
         self._detectors = detectors
         self._statistics = statistics
         self._plus, self._minus = np.split(channels, 2)
-        self._watts_plus, self._watts_minus = np.split(1.0 / record.value("gain"), 2)
         self._timing = timing
+        self.learn(record)
+
+    def learn(self, record: InstrumentRecord) -> None:
+        """Count with the gains of ``record`` from now on."""
+        self._watts_plus, self._watts_minus = np.split(1.0 / record.value("gain"), 2)
 
     def read(
         self,
