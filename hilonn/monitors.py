@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
 from hilonn.records import Records
 from hilonn.typing import Snapshot
-
-if TYPE_CHECKING:
-    from hilonn.bench import Bench
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +26,8 @@ class Monitor(Protocol):
     """Looks at one chip now and then. Between two looks it depends on nothing but its own state, so that a run that is
     resumed from a snapshot sees what an undisturbed one sees."""
 
-    def look(self, bench: Bench, chip: str) -> Look:
-        """Look at the chip called ``chip``; light is on. What the chip's devices hold afterwards is not believed.
+    def look(self, bench: Any, chip: str) -> Look:
+        """Look at the chip called ``chip`` of an open ``hilonn.bench.Bench``; light is on. What the chip's devices hold afterwards is not believed.
         Raises whatever the devices raise; the look is then taken again."""
         ...
 
@@ -66,7 +63,7 @@ class Watched:
         """Whether it is time to look."""
         return self.last is None or now - self.last >= self.every
 
-    def look(self, bench: Bench) -> Look:
+    def look(self, bench: Any) -> Look:
         """Look now."""
         now = bench.clock.now()
         look = self.monitor.look(bench, self.chip)
