@@ -39,7 +39,8 @@ class DriftOptions(BaseModel):
     oscillator from setting to setting within a look.
 
     ``gate``: misfit of the record in use, in units of the noise, from which it is replaced; ``fault``: what a look may differ from
-    all that drift explains, in the same units. ``reference`` "record" compares with the record as it is: for one that
+    all that drift explains, in the same units; ``jump``: standard deviations by which one heater, gain or bias may be
+    further away than it can have walked. ``reference`` "record" compares with the record as it is: for one that
     predicts readings to within their noise; drift since it was made is then found too.
     """
 
@@ -57,6 +58,7 @@ class DriftOptions(BaseModel):
     jitter: Least = 0.02
     gate: Annotated[float, Field(ge=1)] = 1.1
     fault: Annotated[float, Field(gt=1)] = 2.0
+    jump: Annotated[float, Field(gt=1)] = 8.0
     reference: Literal["first_look", "record"] = "first_look"
     seed: int = 0
 
@@ -92,16 +94,13 @@ class DriftMonitor:
         return self._watch.belief.mean[: len(self._watch.given)].copy()
 
     def look(self, bench: Bench, chip: str) -> Look:
-        """As ``Monitor.look``. ConfigError for a chip without an oscillator; CalibrationError where the record has been
-        changed by somebody else."""
+        """As ``Monitor.look``. ConfigError for a chip without an oscillator; CalibrationError where the sentinels cannot be read."""
         rig = rig_of(bench, chip)
-        began = bench.clock.now()
         if self._watch is None:
             found = self._begin(rig, bench.chip(chip).records)
         else:
             found = self._go_on(rig, self._watch)
         cost = {"passes": rig.tally.passes, "light": rig.tally.seconds}
-        cost["took"] = bench.clock.now() - began
         return replace(found, found={**found.found, **cost})
 
     def snapshot(self) -> Snapshot:
@@ -189,7 +188,10 @@ class DriftMonitor:
         self._watch = _Watch(
             records, wanted, index, reference, excess, belief, given, rig.clock.now()
         )
-        return Look(told)
+        return Look(
+            f"reference of {o.settings} settings; the record predicts them to {told['record_misfit']:.1f} times their noise",
+            told,
+        )
 
     def _go_on(self, rig: Rig, watch: _Watch) -> Look:
         """Read the sentinels again."""
@@ -200,19 +202,24 @@ class DriftMonitor:
         before = watch.belief.later(self._rates(tracker, watch.start), now - watch.seen)
         weight = weight_of(noise, shots, use, watch.excess)
         update = tracker.update(before, shots, weight, watch.reference, watch.given)
-        if update.surprise > o.fault:
+        if update.surprise > o.fault or update.jump > o.jump:
             # The filter stays as it was at the last good look.
-            return Look(
-                {"look": "fault", "misfit": update.misfit, "surprise": update.surprise},
-                fault=_accusation(update, o.fault),
-            )
+            fault = _accusation(update, o)
+            figures = {
+                "look": "fault",
+                "misfit": update.misfit,
+                "surprise": update.surprise,
+                "jump": update.jump,
+            }
+            return Look(fault, figures, fault=fault)
         watch = replace(watch, belief=update.belief, seen=now)
         records = None
         if update.misfit > o.gate:
             watch = replace(watch, given=update.belief.mean[: len(watch.given)].copy())
             records = moved(watch.start, tracker, update.belief, now)
         self._watch = watch
-        return Look({"look": "drift", **_figures(update, tracker)}, records)
+        figures = _figures(update, tracker)
+        return Look(_told(update, figures), {"look": "drift", **figures}, records)
 
     def _models(self, records: Records, ranges: FloatArray) -> tuple[Tracker, Noise, FloatArray]:
         if self._model is None:
@@ -310,6 +317,14 @@ def _fitting(rig: Rig, wanted: Draw) -> int:
     return int(fits[0]) if fits.size else last
 
 
+def _told(update: Update, figures: dict[str, Any]) -> str:
+    moved, sd = 1e3 * figures["heaters_rms"], 1e3 * figures["heaters_sd"]
+    return (
+        f"heaters have drifted by {moved:.1f} mrad rms, known to {sd:.1f}; the record in use missed the sentinels by "
+        f"{update.misfit:.2f} times their noise"
+    )
+
+
 def _figures(update: Update, tracker: Tracker) -> dict[str, Any]:
     n, heaters, ports = len(tracker.walking), tracker.model.heaters, tracker.model.ports
     drift = update.belief.mean[:n]
@@ -320,6 +335,7 @@ def _figures(update: Update, tracker: Tracker) -> dict[str, Any]:
         "misfit": update.misfit,
         "left": update.left,
         "surprise": update.surprise,
+        "jump": update.jump,
         "oscillator": update.oscillator,
         "heaters_common": float(offsets[:-1].mean()),
         "heaters_rms": _rms(offsets),
@@ -330,11 +346,17 @@ def _figures(update: Update, tracker: Tracker) -> dict[str, Any]:
     }
 
 
-def _accusation(update: Update, limit: float) -> str:
-    who = update.suspect
+def _accusation(update: Update, options: DriftOptions) -> str:
+    if update.surprise > options.fault:
+        who = update.suspect
+        return (
+            f"the sentinels read {update.surprise:.1f} times their noise away from all that drift explains (allowed "
+            f"{options.fault:g}); {who.title} moved by {who.moved:.3g} would explain {who.share:.0%} of it. The record is left "
+            "as it was"
+        )
     return (
-        f"the sentinels read {update.surprise:.1f} times their noise away from all that drift explains (allowed {limit:g}); "
-        f"{who.title} moved by {who.moved:.3g} would explain {who.share:.0%} of it. The record is left as it was"
+        f"{update.jumped} has moved by {update.jumped_by:.3g}, {update.jump:.1f} times what it walks since the last good look "
+        f"(allowed {options.jump:g}). The record is left as it was"
     )
 
 

@@ -27,6 +27,8 @@ SURE = 1e-5
 """Standard deviation of what is known exactly: above rounding, below what anything measures."""
 ROUNDS = 5
 """Of Newton, at most."""
+FEW = 4
+"""Every how many-th setting tells where the oscillator is about, before the rest is worked out."""
 SHORT = 0.03
 """rad, V, relative: rounds end with a step no longer than that. What is left is of second order, below a reading's noise."""
 
@@ -71,13 +73,17 @@ class Suspect:
 class Update:
     """``belief`` after a look; ``oscillator`` (rad): its phase then. In units of the noise, root mean square over all readings:
     ``misfit`` of the record in use, ``left`` of the belief, and ``surprise``: what the readings differ from all that the
-    prior can explain, at the price of its doubts; ``suspect`` as seen from before the look."""
+    prior can explain, at the price of its doubts. ``jump``: by how many standard deviations of what a look can change ``jumped``
+    went further than it should, ``jumped_by`` in its unit. ``suspect`` as seen from before the look."""
 
     belief: Belief
     oscillator: float
     misfit: float
     left: float
     surprise: float
+    jump: float
+    jumped: str
+    jumped_by: float
     suspect: Suspect
 
 
@@ -114,7 +120,7 @@ class Tracker:
         vector = self.vector.copy()
         vector[self.walking] += drift
         phase = 0.0
-        for _ in range(3):
+        for _ in range(2):
             pull, stiff = -phase / self.wander.oscillator**2, self.wander.oscillator**-2
             for k in range(len(shots)):
                 here = _setting(shots, k, phase)
@@ -161,7 +167,8 @@ class Tracker:
         precision[place, place] = np.maximum(fresh, SURE) ** -2.0
         start = np.concatenate((belief.mean, np.zeros(extra)))
         z, suspect = start.copy(), None
-        z[known] = self.oscillator(shots, weight, reference, belief.mean[: len(self.walking)])
+        few, drift = slice(None, None, FEW), belief.mean[: len(self.walking)]
+        z[known] = self.oscillator(shots.part(few), weight[few], reference[few], drift)
         for _ in range(ROUNDS):
             seen = self._round(z, shots, weight, reference)
             matrix, right = seen.normal()
@@ -182,9 +189,10 @@ class Tracker:
         return Update(
             Belief(z[:known], 0.5 * (covariance + covariance.T)),
             float(z[known]),
-            self._misfit(seen, left, z, given, known, count),
+            self._misfit(seen, left, z, given, np.diagonal(precision)[known:], count),
             float(np.sqrt(left @ left / count)),
             float(np.sqrt(cost / count)),
+            *self._jump(belief, z, covariance),
             suspect,
         )
 
@@ -222,18 +230,30 @@ class Tracker:
         left: FloatArray,
         z: FloatArray,
         given: FloatArray,
-        known: int,
+        prior: FloatArray,
         count: int,
     ) -> float:
-        """Of the record in use, whatever the oscillator and the input fibres were at the look."""
-        walking = len(self.walking)
-        unheeded = left + (z[:walking] - given) @ seen.slopes[:walking]
+        """Of the record in use, the oscillator and the input fibres at the look what fits best within their ``prior``
+        (fresh,) precisions."""
+        walking, known = len(self.walking), len(z) - len(prior)
         fresh = seen.slopes[known:].astype(float)
+        unheeded = left + (z[:walking] - given) @ seen.slopes[:walking] + z[known:] @ fresh
         right = fresh @ unheeded
-        matrix = fresh @ fresh.T
-        matrix[np.diag_indices_from(matrix)] += 1e-6 * max(float(np.trace(matrix)), 1.0)
+        matrix = fresh @ fresh.T + np.diag(prior)
         explained = float(right @ np.linalg.solve(matrix, right))
         return float(np.sqrt(max(float(unheeded @ unheeded) - explained, 0.0) / count))
+
+    def _jump(
+        self, belief: Belief, z: FloatArray, covariance: FloatArray
+    ) -> tuple[float, str, float]:
+        """The largest change of one quantity over what it should change by at most, in standard deviations; its title, the change."""
+        n = len(self.walking)
+        before, after = np.diagonal(belief.covariance)[:n], np.diagonal(covariance)[:n]
+        change = z[:n] - belief.mean[:n]
+        sizes = np.abs(change) / np.sqrt(np.maximum(before - after, 1e-2 * before))
+        worst = int(sizes.argmax())
+        title = self.model.names.title(int(self.walking[worst]))
+        return float(sizes[worst]), title, float(change[worst])
 
     def _suspect(self, seen: _Round, matrix: FloatArray, right: FloatArray) -> Suspect:
         n = len(self.walking)

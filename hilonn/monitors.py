@@ -14,9 +14,11 @@ from hilonn.typing import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a monitor saw. ``found``: figures and words for the run's record (JSON values); ``records``: what the chip
-    goes on with, None where nothing is to be changed; ``fault``: what was seen that the monitor must not explain away."""
+    """What a monitor saw. ``told``: a line for people; ``found``: figures for the run's record (JSON values); ``records``: what
+    the chip goes on with, None where nothing is to be changed; ``fault``: what was seen that the monitor must not explain
+    away."""
 
+    told: str
     found: Mapping[str, Any]
     records: Records | None = None
     fault: str | None = None

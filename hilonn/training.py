@@ -370,8 +370,9 @@ class Trainer:
                     chip_seconds=self.chip_seconds(),
                     took=round(self.chip.clock.now() - began, 6),
                     recalibrated=look.records is not None,
+                    told=look.told,
                     fault=look.fault,
-                    **look.found,
+                    found=dict(look.found),
                 )
 
     def _take(self, records: Records) -> None:
