@@ -143,11 +143,11 @@ class Both:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=float, default=12.0)
-    parser.add_argument("--every", type=float, default=60.0, help="s between looks")
+    parser.add_argument("--every", type=float, default=120.0, help="s between looks")
     parser.add_argument("--record-error", type=float, default=10.0, help="mrad rms at the start")
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--matrices", type=int, default=5)
-    parser.add_argument("--points", type=int, default=24)
+    parser.add_argument("--matrices", type=int, default=4)
+    parser.add_argument("--points", type=int, default=12)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "drift")
     options = parser.parse_args()
     with threadpool_limits(1), tempfile.TemporaryDirectory() as folder:
