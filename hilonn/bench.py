@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
+from pydantic import BaseModel
 
 from hilonn import registry
 from hilonn.bench_file import (
@@ -21,6 +22,7 @@ from hilonn.bench_file import (
     ChipFrame,
     DeviceFrame,
     InterlockSection,
+    MonitorFrame,
     options,
     parse,
     parse_wire,
@@ -58,6 +60,7 @@ from hilonn.interruptions import (
     soft_interrupt,
     stop_exiting,
 )
+from hilonn.monitors import MonitorType, Watched
 from hilonn.records import Records, load_records
 from hilonn.recovery import AsBefore, pause, wait_until_whole
 from hilonn.registry import Wire
@@ -91,6 +94,7 @@ class Bench:
         self.chips: dict[str, MatrixChip] = {}
         self.identities: dict[str, Identity] = {}
         self.wirings: dict[str, dict[str, Wire]] = {}
+        self._monitors: dict[str, tuple[MonitorFrame, MonitorType, BaseModel]] = {}
         self._record: str | None = None
         self._lit = False
         self._as_before = AsBefore()
@@ -157,8 +161,19 @@ class Bench:
                 chip.name, own, self.wirings[chip.name], records, self.clock, timing
             )
         new.bench = self
+        new.power_budget = self.file.safety.total_power
         self.chips[chip.name] = new
         return new
+
+    def monitors(self, chip: MatrixChip) -> dict[str, Watched]:
+        """The file's monitors of ``chip``, by name, none of which has looked yet."""
+        if self.chips.get(chip.name) is not chip:
+            return {}
+        return {
+            name: Watched(kind.build(chosen), chip.name, frame.every)
+            for name, (frame, kind, chosen) in self._monitors.items()
+            if frame.chip in (None, chip.name)
+        }
 
     def device(self, name: str) -> Device:
         """The device called ``name``."""
@@ -450,6 +465,11 @@ class Bench:
                 self._add(name, device_frame, driver)
         for name, device_frame, driver in joined:
             self._add(name, device_frame, driver)
+        for name, monitor in self.file.monitors.items():
+            with self._at(f"monitors.{name}.monitor"):
+                kind: MonitorType = registry.load("hilonn.monitors", monitor.monitor)
+            chosen = options(monitor, kind.options, self._where, f"monitors.{name}", {})
+            self._monitors[name] = (monitor, kind, chosen)
         for lock in safety.interlocks:
             self.gate.watch(self._interlock(lock))
         self._watch_lasers()

@@ -70,6 +70,18 @@ class ChipFrame(BaseModel):
     accept_records: list[Literal["expired", "foreign"]] = []
 
 
+class MonitorFrame(BaseModel):
+    """What every ``[monitors.NAME]`` has; the rest belongs to its kind.
+
+    ``monitor``: the kind; ``every``: s of the bench's clock between two looks; ``chip``: which chip it watches, by
+    default the only one."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    monitor: str
+    every: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    chip: str | None = None
+
+
 class InterlockSection(_Section):
     """``[[safety.interlocks]]``: trips outside low .. high, lets go inside resume_low .. resume_high. Read before every
     write, but not more often than ``every`` seconds."""
@@ -123,6 +135,7 @@ class BenchFile(_Section):
     connections: dict[str, ConnectionFrame] = {}
     devices: Annotated[dict[str, DeviceFrame], Field(min_length=1)]
     chips: dict[str, ChipFrame] = {}
+    monitors: dict[str, MonitorFrame] = {}
     safety: SafetySection = SafetySection()
     timing: TimingSection = TimingSection()
 
@@ -175,6 +188,16 @@ def parse(source: BenchSource) -> BenchFile:
             raise ConfigError(
                 f"{where}: devices.{name}.connection = {device.connection!r} is no connection of "
                 f"this file; there are {', '.join(file.connections) or 'none'}"
+            )
+    for name, monitor in file.monitors.items():
+        if monitor.chip is None and len(file.chips) != 1:
+            raise ConfigError(
+                f"{where}: monitors.{name}: which chip? This file has {', '.join(file.chips) or 'none'}; say chip = ..."
+            )
+        if monitor.chip is not None and monitor.chip not in file.chips:
+            raise ConfigError(
+                f"{where}: monitors.{name}.chip = {monitor.chip!r} is no chip of this file; there are "
+                f"{', '.join(file.chips) or 'none'}"
             )
     named = [("safety.order", n) for n in file.safety.order]
     named += [("safety.interlocks", lock.device) for lock in file.safety.interlocks]

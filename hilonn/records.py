@@ -7,7 +7,7 @@ import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ import numpy as np
 
 from hilonn.atomic import write_bytes
 from hilonn.errors import CalibrationError
-from hilonn.typing import BoolArray, FloatArray
+from hilonn.typing import BoolArray, FloatArray, Snapshot
 
 FORMAT = 1
 PARTS = ("value", "uncertainty", "accepted")
@@ -180,6 +180,45 @@ class Records:
             names[record.kind] = f"{path.stem}-{record.kind}.json"
             record.save(path.parent / names[record.kind])
         self.chip.save(path, instruments=names)
+
+    def pack(self) -> Snapshot:
+        """For a checkpoint."""
+        return {
+            name: {
+                "head": {
+                    f.name: getattr(record, f.name)
+                    for f in fields(record)
+                    if f.name != "quantities"
+                },
+                "quantities": {
+                    name: {part: getattr(q, part) for part in PARTS}
+                    for name, q in record.quantities.items()
+                },
+            }
+            for name, record in (
+                ("chip", self.chip),
+                ("modulators", self.modulators),
+                ("photodetectors", self.photodetectors),
+            )
+        }
+
+    @classmethod
+    def unpack(cls, saved: Snapshot) -> Records:
+        """The inverse of ``pack``."""
+        kinds = {
+            "chip": ChipRecord,
+            "modulators": InstrumentRecord,
+            "photodetectors": InstrumentRecord,
+        }
+        return cls(
+            **{
+                name: kind(
+                    **saved[name]["head"],
+                    quantities={n: Quantity(**q) for n, q in saved[name]["quantities"].items()},
+                )
+                for name, kind in kinds.items()
+            }
+        )
 
     def hash(self) -> str:
         parts = (self.chip.hash(), self.modulators.hash(), self.photodetectors.hash())

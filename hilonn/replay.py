@@ -21,6 +21,7 @@ from hilonn.checks import CheckReport
 from hilonn.chips import Batch, ChipReadings, MatrixChip, Settings
 from hilonn.clock import VirtualClock
 from hilonn.errors import ConfigError, ReplayError
+from hilonn.monitors import Watched
 from hilonn.records import Records, load_records
 from hilonn.runs import Run
 from hilonn.typing import FloatArray, Snapshot
@@ -217,6 +218,10 @@ class ReplayBench(Bench):
         for name, chip in self.chips.items():
             self.chips[name] = ReplayChip(chip, self.log, replayed)
             self.chips[name].bench = self
+
+    def monitors(self, chip: MatrixChip) -> dict[str, Watched]:
+        """None: nothing is left to look at."""
+        return {}
 
     def light_on(self, asked: Callable[[], None] = lambda: None) -> None:
         """Nothing: there is no light."""

@@ -23,6 +23,7 @@ from hilonn.errors import (
     ResumeError,
 )
 from hilonn.errors import Interrupted as Interrupted  # raised by what is here
+from hilonn.monitors import Watched
 from hilonn.network import Network
 from hilonn.passes import (
     Keep,
@@ -34,6 +35,7 @@ from hilonn.passes import (
     Trace,
     Weights,
 )
+from hilonn.records import Records
 from hilonn.rules import NoiseReading, Rule, StepResult, TrainingBatch
 from hilonn.runs import (
     Run,
@@ -139,6 +141,12 @@ class _Kept:
             "programmed": [p.pack(w) for p, w in zip(self.programmed, self.weights, strict=True)],
         }
 
+    def unprogrammed(self) -> _Kept:
+        """The same, its tiles' settings no more than where to look for new ones."""
+        return replace(
+            self, programmed=tuple(Programmed(None, p.settings) for p in self.programmed)
+        )
+
     @classmethod
     def unpack(cls, saved: Snapshot | None) -> _Kept | None:
         """The inverse of ``pack``."""
@@ -219,6 +227,9 @@ class Trainer:
         )
         self._origin = chip.clock.now()
         self.on_wait: Callable[[str], None] = lambda text: None
+        self.monitors: dict[str, Watched] = {} if self.bench is None else self.bench.monitors(chip)
+        """What watches the chip between steps, by its name in the bench file."""
+        self._new_records: Records | None = None
         """Told what a bench waits for that has lost a box."""
         self._run: Run | None = None
         self._waits = False  # whether what is lost is waited for, as the bench file says
@@ -364,6 +375,50 @@ class Trainer:
 
         return self._surely(run)
 
+    def watch(self, run: Run | None = None) -> None:
+        """Let every monitor look whose time has come, and take the record that it brings; ``run`` keeps what was found.
+        ``fit`` does it before each step. Light must be on."""
+        bench = self.bench
+        if bench is None:
+            return
+        for name, watched in self.monitors.items():
+            began = self.chip.clock.now()
+            if not watched.due(began):
+                continue
+            try:
+                look = watched.look(bench)
+            finally:
+                self.chip.forget()
+            if look.records is not None:
+                self._take(look.records)
+            if run is not None:
+                run.event(
+                    "monitor",
+                    monitor=name,
+                    chip_seconds=self.chip_seconds(),
+                    took=round(self.chip.clock.now() - began, 6),
+                    recalibrated=look.records is not None,
+                    told=look.told,
+                    fault=look.fault,
+                    found=dict(look.found),
+                )
+
+    def _take(self, records: Records) -> None:
+        """Go on with ``records``: drives found with the old ones are found again, those kept to come back to as well."""
+        self.chip.take(records)
+        self._new_records = records
+        self.runner.program_anew()
+        state = self._state
+        good = state.good
+        state.good = None if good is None else good.unprogrammed()
+        state.began = (
+            state.good
+            if state.began is good
+            else None
+            if state.began is None
+            else state.began.unprogrammed()
+        )
+
     def header(self) -> dict[str, Any]:
         """What a run says of this trainer: chip, record, back end, rule, seed, versions."""
         bench, records = self.bench, self.chip.records
@@ -432,6 +487,11 @@ class Trainer:
         if log_passes:
             if run is None:
                 raise ConfigError("a pass log needs a run folder: give `out`")
+            if self.monitors:
+                raise ConfigError(
+                    "a run whose record a monitor may change cannot be replayed: leave --log-passes out, or "
+                    f"[monitors.{next(iter(self.monitors))}] in the bench file"
+                )
             self._keep_records(run)
             runner.log = PassLog(run, self.chip.clock)
         started = time.perf_counter() - state.wall_seconds
@@ -445,6 +505,7 @@ class Trainer:
             while state.epoch < schedule.epochs and not state.stopped:
                 for batch in self._batches(train, schedule, steps):
                     try:
+                        self.watch(run)
                         result = self._step(batch)
                         if bench is not None:
                             bench.check_peers()
@@ -807,6 +868,8 @@ class Trainer:
             "noise": list(state.noise),
             "settled": self.rule.model_dump() if self.rule is not self._asked else None,
             "origin": self._origin,
+            "monitors": {name: w.snapshot() for name, w in self.monitors.items()},
+            "new_records": None if self._new_records is None else self._new_records.pack(),
             "runner": self.runner.snapshot(state.weights),
             "bench": bench.snapshot() if bench is not None and bench.exact_resume else None,
         }
@@ -852,6 +915,11 @@ class Trainer:
                 **snapshot["runner"]["statistics"]
             )
             return
+        if snapshot.get("new_records") is not None:
+            self._new_records = Records.unpack(snapshot["new_records"])
+            self.chip.take(self._new_records)
+        for name, saved in snapshot.get("monitors", {}).items():
+            self.monitors[name].restore(saved)
         self.runner.restore(snapshot["runner"], weights)
         self._origin = snapshot["origin"]
         bench = self.bench

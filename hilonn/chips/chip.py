@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hilonn.clock import Clock
+from hilonn.errors import ConfigError
 from hilonn.records import Records
 from hilonn.typing import FloatArray, Snapshot
 
@@ -141,6 +142,11 @@ class MatrixChip(Chip):
         """Settings a short way from ``near`` towards ``matrices`` (k, m, n): what a step of learning
         needs, cheaper and steadier than to reach them. ``realised`` tells how far they go."""
         raise NotImplementedError(f"{self.architecture} does not follow; ask `follows` first")
+
+    def take(self, records: Records) -> None:
+        """Go on with ``records`` of the same chip in place of those it has: everything derived from them is made anew, and
+        nothing that was programmed is believed. ConfigError for an architecture that cannot."""
+        raise ConfigError(f"{self.architecture} {self.id} takes no new record while it is open")
 
     @abstractmethod
     def forget(self) -> None:

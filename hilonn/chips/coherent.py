@@ -116,6 +116,12 @@ class CoherentChip(HeaterChip):
         seconds = self.clock.now() - started
         return ChipReadings(values, clipped > 0.0, clipped, index, seconds, locked)
 
+    def take(self, records: Records) -> None:
+        super().take(records)
+        if self._oscillator is not None:
+            self._find_quadratures(len(self._layout))
+        self._fold_gains()
+
     @contextmanager
     def _prepared(self, settings: Settings) -> Iterator[Callable[[], None]]:
         with self._programmed(settings, self._oscillator_drive(0.0)) as ready:
@@ -149,7 +155,7 @@ class CoherentChip(HeaterChip):
         self._power_scale = 1.0 / (chip.value("output_power_gain") * amplitude**2)
 
     def _wire_oscillator(self, wiring: Mapping[str, Wire], heaters: int) -> int:
-        """The oscillator's channel; its drives are worked out once."""
+        """The oscillator's channel; its drives are worked out here, and for each new record."""
         device, channels = require(wiring, "local_oscillator", PhaseShifters, 1, self.name)
         if device is not self._shifters:
             raise ConfigError(
@@ -163,6 +169,11 @@ class CoherentChip(HeaterChip):
                 f"chips.{self.name}.wiring: channel {channel} of {device.name} is wired "
                 "to both the mesh and the local oscillator"
             )
+        self._find_quadratures(heaters)
+        return channel
+
+    def _find_quadratures(self, heaters: int) -> None:
+        """The oscillator's drive in phase and a quarter of a turn on."""
         chip = self.records.chip
         offset, power_per_pi, resistance, rise = (
             chip.value(quantity)[heaters]
@@ -176,7 +187,6 @@ class CoherentChip(HeaterChip):
         for phase in QUADRATURES:
             power = power_of_phase(np.mod(phase - offset, 2.0 * np.pi), power_per_pi)
             self._oscillator_drives[phase] = float(voltage_of_power(power, resistance, rise))
-        return channel
 
     def _oscillator_drive(self, phase: float) -> dict[int, float]:
         if self._oscillator is None:

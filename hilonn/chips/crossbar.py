@@ -42,9 +42,16 @@ class CrossbarChip(HeaterChip):
         super().__init__(name, "crossbar", ports, layout, wiring, records, clock, timing)
         self.signed_readout = "balanced"
         self.readouts = frozenset({"balanced"})
-        power = records.chip.value("input_power")
-        gain = records.chip.value("weight_gain") * power
-        # Every weight is brought down to what the weakest path can do.
+        self._level_out()
+
+    def take(self, records: Records) -> None:
+        super().take(records)
+        self._level_out()
+
+    def _level_out(self) -> None:
+        """Every weight is brought down to what the weakest path can do."""
+        chip = self.records.chip
+        gain = chip.value("weight_gain") * chip.value("input_power")
         self._weakest = float(gain.min())
         self._level = self._weakest / gain
 

@@ -50,8 +50,12 @@ class Detection:
         self._detectors = detectors
         self._statistics = statistics
         self._plus, self._minus = np.split(channels, 2)
-        self._watts_plus, self._watts_minus = pair_watts(record)
         self._timing = timing
+        self.learn(record)
+
+    def learn(self, record: InstrumentRecord) -> None:
+        """Count with the gains of ``record`` from now on."""
+        self._watts_plus, self._watts_minus = pair_watts(record)
 
     def read(
         self,

@@ -44,17 +44,11 @@ class HeaterChip(MatrixChip):
         clock: Clock,
         timing: Timing,
     ) -> None:
-        chip = records.chip
-        if chip.architecture != architecture or chip.ports != ports:
-            raise CalibrationError(
-                f"chip {name} is a {architecture} of {ports} ports, its record is of {chip.chip}, "
-                f"a {chip.architecture} of {chip.ports} ports"
-            )
-        self.id = chip.chip
         self.name = name
         self.architecture = architecture
         self.ports = ports
-        self.records = records
+        self._check_record(records)
+        self.id = records.chip.chip
         self.clock = clock
         self.statistics = ChipStatistics()
         self._shifters, self._heater_channels = require(
@@ -64,20 +58,44 @@ class HeaterChip(MatrixChip):
             wiring, "modulators", Modulators, ports, name
         )
         self._detectors, pairs = require(wiring, "photodetectors", Photodetectors, 2 * ports, name)
-        high = self._shifters.spec.bound("high", self._shifters.channels)
         self._layout = layout
-        self._heaters = Heaters.of(chip, layout, high[self._heater_channels])
         self._detection = Detection(
             self._detectors, pairs, records.photodetectors, timing, self.statistics
         )
         self.ranges = len(self._detectors.ranges)
+        self._learn(records)
+        self._drive = np.full(self._shifters.channels, np.nan)
+        self._settled = -np.inf
+        self._generation = -1
+
+    def take(self, records: Records) -> None:
+        """As ``MatrixChip.take``. CalibrationError where the record is of another chip."""
+        self._check_record(records)
+        if records.chip.chip != self.id:
+            raise CalibrationError(
+                f"chip {self.name} is {self.id}; a record of {records.chip.chip} was to take its record's place"
+            )
+        self._detection.learn(records.photodetectors)
+        self._learn(records)
+        self.forget()
+
+    def _check_record(self, records: Records) -> None:
+        chip = records.chip
+        if chip.architecture != self.architecture or chip.ports != self.ports:
+            raise CalibrationError(
+                f"chip {self.name} is a {self.architecture} of {self.ports} ports, its record is of {chip.chip}, "
+                f"a {chip.architecture} of {chip.ports} ports"
+            )
+
+    def _learn(self, records: Records) -> None:
+        """Keep ``records``, and what follows from them for heaters and modulators."""
+        self.records = records
+        high = self._shifters.spec.bound("high", self._shifters.channels)
+        self._heaters = Heaters.of(records.chip, self._layout, high[self._heater_channels])
         self._v_pi = records.modulators.value("v_pi")
         self._bias = records.modulators.value("bias")
         self._null = np.zeros(self._modulators.channels)
         self._null[self._modulator_channels] = self._bias
-        self._drive = np.full(self._shifters.channels, np.nan)
-        self._settled = -np.inf
-        self._generation = -1
 
     def compile(self, matrices: FloatArray, near: Sequence[Settings | None]) -> list[Settings]:
         """Settings for real ``matrices`` (k, m, n), m <= outputs, n <= inputs. No I/O.
@@ -259,7 +277,8 @@ class HeaterChip(MatrixChip):
         return self._heaters.offset + own + spread
 
     def forget(self) -> None:
-        """Nothing: what is read without a signal is read in every play."""
+        """The next pass writes its drives, whatever was written last."""
+        self._drive = np.full(self._shifters.channels, np.nan)
 
     def snapshot(self) -> Snapshot:
         return {
@@ -293,7 +312,6 @@ class HeaterChip(MatrixChip):
         generation = self._gate_generation()
         if generation != self._generation:
             # A trip, a reconnect, a safe state: nothing is believed of what the device holds.
-            self._drive = np.full(self._shifters.channels, np.nan)
             self._generation = generation
             self.forget()
         # Channels that no chip is wired to stay at zero.

@@ -54,15 +54,27 @@ class SvdMeshChip(CoherentChip):
         programming: Programming = "auto",
     ) -> None:
         self._mesh = SvdMesh(ports)
-        self._known = SvdMesh(
-            ports,
-            splitter_errors=records.chip.value("splitter_errors"),
-            mzi_transmission=records.chip.value("mzi_transmission"),
-        )
+        self._known = self._mesh_of(records)
         self.inputs = self.outputs = ports
         super().__init__(name, "svd_mesh", ports, self._mesh.layout, wiring, records, clock, timing)
         self.follows = programming == "descend" or (programming == "auto" and self._doubtful())
-        self._model = Model(
+        self._model = self._model_of_record()
+
+    def take(self, records: Records) -> None:
+        """As ``MatrixChip.take``; whether the chip follows stays as it is: a run does not change its way half-way."""
+        super().take(records)
+        self._known = self._mesh_of(records)
+        self._model = self._model_of_record()
+
+    def _mesh_of(self, records: Records) -> SvdMesh:
+        return SvdMesh(
+            self._mesh.ports,
+            splitter_errors=records.chip.value("splitter_errors"),
+            mzi_transmission=records.chip.value("mzi_transmission"),
+        )
+
+    def _model_of_record(self) -> Model:
+        return Model(
             self._known,
             self._output_turn * self._input_turn,
             self._heaters.usable,

@@ -32,14 +32,21 @@ class UnitaryMeshChip(CoherentChip):
         timing: Timing,
     ) -> None:
         self._mesh = RectangularMesh(ports)
-        self._known = RectangularMesh(
-            ports,
-            splitter_errors=records.chip.value("splitter_errors"),
-            mzi_transmission=records.chip.value("mzi_transmission"),
-        )
+        self._known = self._mesh_of(records)
         self.inputs = self.outputs = ports // 2
         super().__init__(
             name, "unitary_mesh", ports, self._mesh.layout, wiring, records, clock, timing
+        )
+
+    def take(self, records: Records) -> None:
+        super().take(records)
+        self._known = self._mesh_of(records)
+
+    def _mesh_of(self, records: Records) -> RectangularMesh:
+        return RectangularMesh(
+            self._mesh.ports,
+            splitter_errors=records.chip.value("splitter_errors"),
+            mzi_transmission=records.chip.value("mzi_transmission"),
         )
 
     def compile_exactly(

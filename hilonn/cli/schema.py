@@ -20,7 +20,7 @@ def bench_schema() -> dict[str, Any]:
             name: registry.load(group, name).options.model_json_schema()
             for name in registry.names(group)
         }
-        for group in ("hilonn.devices", "hilonn.transports", "hilonn.chips")
+        for group in ("hilonn.devices", "hilonn.transports", "hilonn.chips", "hilonn.monitors")
     }
     return schema
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ def summary(folder: Path) -> dict[str, Any]:
     """What is known of the run: its result if it has ended, else its last epoch."""
     run = Run.open(folder)
     header, result = run.header, run.result()
-    epochs = [event for event in run.events() if event["kind"] == "epoch"]
+    events = run.events()
+    epochs = [event for event in events if event["kind"] == "epoch"]
     last = epochs[-1] if epochs else {}
     known: dict[str, Any] = {
         "run": str(folder),
@@ -36,6 +38,7 @@ def summary(folder: Path) -> dict[str, Any]:
         "chip_seconds": last.get("chip_seconds", 0.0),
         "wall_seconds": last.get("wall_seconds", 0.0),
         "validation_accuracy": last.get("validation_accuracy"),
+        "monitors": monitored(events),
         "history": [
             {
                 key: event[key]
@@ -53,6 +56,22 @@ def summary(folder: Path) -> dict[str, Any]:
         ],
     }
     return known | (result or {})
+
+
+def monitored(events: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What each monitor did, by name: how often it looked, changed the record, found a fault, and what it said last."""
+    found: dict[str, dict[str, Any]] = {}
+    for event in events:
+        if event["kind"] != "monitor":
+            continue
+        known = found.setdefault(
+            event["monitor"], {"looks": 0, "recalibrations": 0, "faults": 0, "told": ""}
+        )
+        known["looks"] += 1
+        known["recalibrations"] += bool(event["recalibrated"])
+        known["faults"] += event["fault"] is not None
+        known["told"] = event["told"]
+    return found
 
 
 def _state(run: Run, finished: bool) -> str:
@@ -78,6 +97,11 @@ def show_command(run: Path, *, json: bool) -> None:
         f"passes         {known['passes']:,}, chip time {known['chip_seconds']:.1f} s, "
         f"wall time {known['wall_seconds']:.1f} s",
     ]
+    for name, seen in known["monitors"].items():
+        lines.append(
+            f"monitor        {name}: {seen['looks']} looks, {seen['recalibrations']} recalibrations, {seen['faults']} "
+            f"faults; last: {seen['told']}"
+        )
     if known["validation_accuracy"] is not None:
         lines.append(f"validation     {known['validation_accuracy']:.2%}")
     if accuracy is not None:

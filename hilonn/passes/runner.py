@@ -167,6 +167,14 @@ class PassRunner:
         if self._backward is not None:
             self._backward.refresh()
 
+    def program_anew(self) -> None:
+        """The chip has a new record: find every tile's phases again, near to what they are."""
+        for tiles in self._tiles:
+            tiles.weights = None
+            tiles.settings = tiles.all()
+        if self._backward is not None:
+            self._backward.program_anew()
+
     def run(self, requests: Sequence[PassRequest]) -> list[Trace]:
         """Run ``requests``, in whatever order is cheapest, and return their traces in theirs.
 

@@ -32,6 +32,7 @@ def findings(story: Story, compared: list[Story]) -> list[Finding]:
         *_mapping(story, compared),
         *_noise(story),
         *_learning(story),
+        *_monitors(story),
         *_passes(story),
     ]
     if not any(f.gravity in ("bad", "warning") for f in found):
@@ -198,6 +199,20 @@ def _learning(story: Story) -> list[Finding]:
                 Finding("note", "Validation accuracy was still rising at the end.", "Train longer.")
             )
     return found
+
+
+def _monitors(story: Story) -> list[Finding]:
+    faults = [e for e in story.looks if e["fault"]]
+    if not faults:
+        return []
+    return [
+        Finding(
+            "bad",
+            f"A monitor saw what no drift explains, {len(faults)} of {len(story.looks)} times. First: {faults[0]['fault']}.",
+            "Something broke or was touched: the record was not moved after it, and what the chip multiplied by from then on "
+            "is not what it was asked. Look at what is named; then calibrate anew.",
+        )
+    ]
 
 
 def _passes(story: Story) -> list[Finding]:

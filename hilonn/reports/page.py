@@ -144,6 +144,7 @@ def _facts(story: Story) -> list[tuple[str, str]]:
         ("chip time", f"{known.get('chip_seconds', 0.0):.1f} s"),
         ("wall time", f"{known.get('wall_seconds', 0.0):.1f} s"),
         *_climate(story),
+        *_monitors(story),
         ("hilonn", str(header["hilonn"])),
     ]
     if "weights_sha256" in result:
@@ -162,6 +163,22 @@ def _climate(story: Story) -> list[tuple[str, str]]:
         if values:
             low, high = min(values), max(values)
             found.append((name, f"{low:.4g} to {high:.4g} {unit}, read once an epoch or more"))
+    return found
+
+
+def _monitors(story: Story) -> list[tuple[str, str]]:
+    """What each monitor did, and what it said last."""
+    found = []
+    for name in dict.fromkeys(e["monitor"] for e in story.looks):
+        looks = [e for e in story.looks if e["monitor"] == name]
+        changes = sum(bool(e["recalibrated"]) for e in looks)
+        found.append(
+            (
+                f"monitor {name}",
+                f"{len(looks)} looks, {sum(e['took'] for e in looks):.2f} s of chip time, {changes} recalibrations; last: "
+                f"{looks[-1]['told']}",
+            )
+        )
     return found
 
 

@@ -24,6 +24,7 @@ class Story:
     result: dict[str, Any] | None
     epochs: list[dict[str, Any]]
     others: list[dict[str, Any]]
+    looks: list[dict[str, Any]]
     heaters: dict[str, Any] | None
     mapping: dict[str, Any] | None
     chip_state: dict[str, Any] | None
@@ -45,7 +46,7 @@ def read(folder: Path) -> Story:
     run = Run.open(folder)
     events = run.events()
     single = {e["kind"]: e for e in events if e["kind"] in ("heaters", "mapping", "chip_state")}
-    shown = {"epoch", "pass", *single}
+    shown = {"epoch", "pass", "monitor", *single}
     predictions: IntArray | None = None
     if any(folder.glob("test_predictions-*.npy")):
         predictions = np.asarray(run.array("test_predictions"), dtype=np.int64)
@@ -59,7 +60,8 @@ def read(folder: Path) -> Story:
         header=run.header,
         result=run.result(),
         epochs=[e for e in events if e["kind"] == "epoch"],
-        others=[e for e in events if e["kind"] not in shown],
+        others=[e for e in events if e["kind"] not in shown or e.get("fault")],
+        looks=[e for e in events if e["kind"] == "monitor"],
         heaters=single.get("heaters"),
         mapping=single.get("mapping"),
         chip_state=single.get("chip_state"),
