@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hilonn.records import Record, Records
+from hilonn.records import Quantity, Record, Records
 from hilonn.typing import FloatArray
 
 TURNS = {"heater_phase_offset", "output_phase"}
@@ -52,6 +52,8 @@ def _of(role: str, first: Record, second: Record) -> list[Difference]:
             found.append(_note(role, name, "in one of them only"))
             continue
         a, b = first.quantities[name], second.quantities[name]
+        if name == "crosstalk_kernel":
+            a, b = _ordered(a), _ordered(b)
         if a.value.shape != b.value.shape:
             found.append(_note(role, name, f"of shape {a.value.shape} against {b.value.shape}"))
             continue
@@ -76,6 +78,12 @@ def _of(role: str, first: Record, second: Record) -> list[Difference]:
             )
         )
     return found
+
+
+def _ordered(kernel: Quantity) -> Quantity:
+    """Rows by their offsets: a kernel is a set."""
+    rows = np.lexsort(kernel.value[:, :2].T)
+    return Quantity(kernel.value[rows], kernel.uncertainty[rows], kernel.accepted[rows])
 
 
 def _note(role: str, name: str, text: str) -> Difference:
