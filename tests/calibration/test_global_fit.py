@@ -10,6 +10,7 @@ import pytest
 
 from hilonn.bench import Bench
 from hilonn.calibration import global_fit
+from hilonn.calibration import large as large_fit
 from hilonn.calibration.raw import Raw
 from hilonn.calibration.rig import rig_of
 from hilonn.calibration.scoring import score
@@ -157,11 +158,15 @@ def test_too_much_light_is_told(tmp_path: Path) -> None:
             shoot(bench, rough(bench), 10)
 
 
-def test_conjugate_gradients_find_what_written_out_equations_find(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_conjugate_gradients_find_what_written_out_equations_find(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large_fit, "SAMPLES", 2)
     with Bench.open(bench_file(tmp_path, "unitary_mesh", 4)) as bench:
         bench.light_on()
         start = rough(bench, 0.02)
-        shots = shoot(bench, start, 80)
+        shots = shoot(bench, start, 40, samples=5)
         ranges = rig_of(bench).setup.ranges
         small = global_fit.fit(start, shots, ranges, NOW)
         large = global_fit.fit(start, shots, ranges, NOW, global_fit.Options(small=1))
