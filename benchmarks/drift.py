@@ -4,8 +4,10 @@ The built-in bench ``simulated`` (16-port SVD mesh, typical) whose drift is that
 below. digits16 is trained on it, then its weights are kept for twelve hours of the bench's clock while the monitor looks every
 ``--every`` seconds. Both ways are measured on the same chip at the same moments: a second chip object keeps the first
 record. Matrix error: relative Frobenius distance of what the plant multiplies by from what was asked, mean over random real matrices,
-modulo one phase common to all fields, in the middle and just before each look; the walks count (heaters, biases,
-gains), what wanders to and fro (oscillator, input fibres) does not. Accuracy is read from the chip with all of it.
+modulo one phase common to all fields, taken just before a look, when the record is as old as it gets; the walks count (heaters,
+biases, gains), what wanders to and fro (oscillator, input fibres) does not. Accuracy is read from the chip with all of it.
+``--record-error`` is what the record has wrong at the start: 10 mrad rms a phase as a typical chip is handed out, 2 as a global
+fit leaves it (with ``--every 60``).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from hilonn import plots, registry
 from hilonn.bench import Bench
+from hilonn.calibration.drift import DriftOptions
 from hilonn.chips import MatrixChip
 from hilonn.experiment import load_experiment
 from hilonn.simulators.presets import HARSH as PRESET
@@ -175,7 +178,7 @@ def _hours(bench: Bench, options: argparse.Namespace) -> list[dict[str, float]]:
         both.trainer.watch()
         spent += bench.clock.now() - now
         seen += both.trainer.chip.records is not before
-    passes = 24
+    passes = DriftOptions().settings
     print(
         f"{looks} looks of {passes} passes, {1e3 * spent / looks:.0f} ms of chip time each; {seen} recalibrations; "
         f"{time.perf_counter() - began:.0f} s of wall time"

@@ -41,7 +41,7 @@ class DriftOptions(BaseModel):
     ``gate``: misfit of the record in use, in units of the noise, from which it is replaced; ``fault``: what a look may differ from
     all that drift explains, in the same units; ``jump``: standard deviations by which one heater, gain or bias may be
     further away than it can have walked. ``reference`` "record" compares with the record as it is: for one that
-    predicts readings to within their noise; drift since it was made is then found too.
+    predicts readings to within their noise; what drifted in the ``age`` (h) that it has at the first look is then found too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,6 +60,7 @@ class DriftOptions(BaseModel):
     fault: Annotated[float, Field(gt=1)] = 2.0
     jump: Annotated[float, Field(gt=1)] = 8.0
     reference: Literal["first_look", "record"] = "first_look"
+    age: Least = 0.0
     seed: int = 0
 
 
@@ -168,7 +169,8 @@ class DriftMonitor:
         doubts, inputs = given, o.inputs
         reference: FloatArray = np.mean(missed, axis=0)
         if o.reference == "record":
-            doubts = _doubts(records, tracker)
+            walked = self._rates(tracker, records) * np.sqrt(HOUR * o.age)
+            doubts = np.hypot(_doubts(records, tracker), walked)
             inputs, reference = 0.0, np.zeros_like(reference)
         belief = tracker.start(doubts, inputs)
         shots = _read(rig, wanted, index, o.averages)
@@ -185,9 +187,11 @@ class DriftMonitor:
                 f"the record predicts the sentinels to no more than {excess:.1f} times their noise: it cannot be the "
                 'reference. Calibrate anew, or compare with the first look (reference = "first_look")'
             )
-        self._watch = _Watch(
-            records, wanted, index, reference, excess, belief, given, rig.clock.now()
-        )
+        watch = _Watch(records, wanted, index, reference, excess, belief, given, rig.clock.now())
+        if o.reference == "record":
+            found = self._go_on(rig, watch)  # what has drifted since the record was made
+            return replace(found, found=told | dict(found.found))
+        self._watch = watch
         return Look(
             f"reference of {o.settings} settings; the record predicts them to {told['record_misfit']:.1f} times their noise",
             told,
@@ -211,6 +215,7 @@ class DriftMonitor:
                 "surprise": update.surprise,
                 "jump": update.jump,
             }
+            self._watch = watch
             return Look(fault, figures, fault=fault)
         watch = replace(watch, belief=update.belief, seen=now)
         records = None
