@@ -124,6 +124,7 @@ class Both:
         untracked: MatrixChip = bench.rewire(None, tracked.records)
         bench.chips[tracked.name] = tracked
         self.trainer = Trainer(tracked, network, experiment.rule, seed=0)
+        self.monitor = self.trainer.monitors["drift"].monitor
         self.other = Trainer(untracked, network, experiment.rule, seed=0)
         rng = np.random.default_rng(0)
         shape = (tracked.outputs, tracked.inputs)
@@ -167,7 +168,7 @@ def _hours(bench: Bench, options: argparse.Namespace) -> list[dict[str, float]]:
     shown = max(1, looks // options.points)
     points = [both.measure(True)]
     print(json.dumps(points[0]), flush=True)
-    began, spent, seen = time.perf_counter(), 0.0, 0
+    began, spent, seen, faults = time.perf_counter(), 0.0, 0, 0
     for look in range(1, looks + 1):
         bench.clock.sleep(options.every)
         due = look % shown == 0 or look == looks
@@ -175,12 +176,15 @@ def _hours(bench: Bench, options: argparse.Namespace) -> list[dict[str, float]]:
             points.append(both.measure(True))
             print(json.dumps(points[-1]), flush=True)
         before, now = both.trainer.chip.records, bench.clock.now()
+        known = both.monitor.snapshot()["watch"]["seen"]
         both.trainer.watch()
         spent += bench.clock.now() - now
+        faults += both.monitor.snapshot()["watch"]["seen"] == known
         seen += both.trainer.chip.records is not before
     passes = DriftOptions().settings
     print(
-        f"{looks} looks of {passes} passes, {1e3 * spent / looks:.0f} ms of chip time each; {seen} recalibrations; "
+        f"{looks} looks of {passes} passes, {1e3 * spent / looks:.0f} ms of chip time each; {seen} recalibrations, {faults} "
+        f"faults; "
         f"{time.perf_counter() - began:.0f} s of wall time"
     )
     return points
