@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -137,6 +138,8 @@ class Rig:
     """Brings light back where it went off on purpose."""
     tally: Tally = field(default_factory=Tally)
     stop: Stop | None = None
+    darkness: Callable[[], AbstractContextManager[None]] = nullcontext
+    """The bench's: lasers off on purpose, and on again."""
     dimming: float = 1.0
     """Of the inputs' amplitude, where the detectors do not hold more."""
     _settled: float = -np.inf
@@ -224,18 +227,13 @@ class Rig:
             self.set_range(index + 1)
 
     def dark(self, samples: int) -> FloatArray:
-        """Readings (samples, 2 ports) with every laser off; light is on again afterwards."""
+        """Readings (samples, 2 ports) with every laser off; light is on again afterwards, unless something went wrong."""
         if not self.lasers:
             raise CalibrationError(
                 "no laser of this bench can be switched: dark currents cannot be told from light"
             )
-        for laser in self.lasers:
-            laser.set_emission(False)
-        try:
+        with self.darkness():
             return self.read(np.zeros((samples, self.setup.ports)))[0]
-        finally:
-            for laser in self.lasers:
-                laser.set_emission(True)
 
 
 def rig_of(bench: Any, name: str | None = None, stop: Stop | None = None) -> Rig:
@@ -262,10 +260,10 @@ def rig_of(bench: Any, name: str | None = None, stop: Stop | None = None) -> Rig
         layout=np.array(chip.layout, float),
         oscillator="local_oscillator" in wiring,
         shutter=switch is not None,
-        drive_high=heaters.spec.bound("high", heaters.channels)[channels],
+        drive_high=bench.gate.admitted(heaters)[1][channels],
         drive_step=float(step.max()),
-        modulator_low=modulators.spec.bound("low", modulators.channels)[mods],
-        modulator_high=modulators.spec.bound("high", modulators.channels)[mods],
+        modulator_low=bench.gate.admitted(modulators)[0][mods],
+        modulator_high=bench.gate.admitted(modulators)[1][mods],
         max_samples=min(modulators.max_samples, detectors.max_samples),
         ranges=np.array(detectors.ranges),
         sample_period=bench.file.timing.sample_period,
@@ -287,4 +285,5 @@ def rig_of(bench: Any, name: str | None = None, stop: Stop | None = None) -> Rig
         mods,
         wiring["photodetectors"].channels,
         stop=stop,
+        darkness=bench.darkness,
     )

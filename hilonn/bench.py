@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -209,14 +209,31 @@ class Bench:
                     )
                 pause(self.clock, 1.0, asked)
         self._as_before.compare(self.devices.values())
-        for laser in self._of(Laser):
-            laser.set_emission(True)
-            if not laser.emission():
-                raise LimitError(
-                    f"{laser.name} was switched on and is off: is its interlock open, or its key turned off?"
-                )
+        try:
+            for laser in self._of(Laser):
+                laser.set_emission(True)
+                if not laser.emission():
+                    raise LimitError(
+                        f"{laser.name} was switched on and is off: is its interlock open, or its key turned off?"
+                    )
+        except BaseException:
+            for laser in self._of(Laser):  # all or none
+                with suppress(HilonnError):  # what is wrong is on its way to the caller already
+                    laser.set_emission(False)
+            raise
         self._lit = True
         self._as_before.note(self.devices.values())
+
+    @contextmanager
+    def darkness(self) -> Iterator[None]:
+        """Within: lasers are off on purpose, which is no trip. Afterwards light is on again if it was; after an error it
+        stays off."""
+        lit, self._lit = self._lit, False
+        for laser in self._of(Laser):
+            laser.set_emission(False)
+        yield
+        if lit:
+            self.light_on()
 
     def status(self) -> dict[str, float]:
         """What a person at the bench would glance at: ``temperature`` (degC) of every controller, by
@@ -235,6 +252,7 @@ class Bench:
 
     def check(self) -> CheckReport:
         """Identities, dark, light, a known pattern, safe state: go or no-go with reasons."""
+        self._lit = False  # it switches off first, on purpose
         return check_bench(self)
 
     def safe_state(self) -> None:
@@ -315,9 +333,15 @@ class Bench:
                 )
             device.open()
             self.gate.reconnected(device)
+            failures: list[HilonnError] = []
             with self.gate.making_safe():
                 for step in self._safe_steps(device):
-                    step()
+                    try:
+                        step()
+                    except HilonnError as error:
+                        failures.append(error)  # off, even where it cannot be ramped there
+            if failures:
+                raise failures[0]
             self._as_before.put_back(device)
 
     def _behind(self, connection: str) -> list[Device]:

@@ -63,6 +63,8 @@ class Watched:
 
     def due(self, now: float) -> bool:
         """Whether it is time to look."""
+        if self.last is not None and now < self.last:
+            self.last = None  # a clock of another boot: a lab's begins anew
         return self.last is None or now - self.last >= self.every
 
     def look(self, bench: Any) -> Look:

@@ -16,7 +16,7 @@ from hilonn.chips.programming import Heaters, near_phases
 from hilonn.chips.wiring import require
 from hilonn.clock import Clock, WallClock
 from hilonn.devices import Modulators, PhaseShifters, Photodetectors, Timing
-from hilonn.errors import CalibrationError, ConfigError, LimitError
+from hilonn.errors import CalibrationError, ConfigError, InterlockError, LimitError
 from hilonn.records import Records
 from hilonn.registry import Wire
 from hilonn.transfer import drive_of_amplitude, phase_of_power, power_of_voltage
@@ -337,7 +337,13 @@ class HeaterChip(MatrixChip):
                     self.statistics.wire_seconds += time.perf_counter() - started
                     self._settle()
 
-                yield finish
+                try:
+                    yield finish
+                except BaseException as error:
+                    failed = writing.exception()  # waits: nothing is under way when this is told
+                    if isinstance(failed, InterlockError):
+                        raise failed from error
+                    raise
 
     def _write(self, drive: FloatArray) -> None:
         self._shifters.write(drive)

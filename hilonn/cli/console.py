@@ -15,7 +15,7 @@ from rich.text import Text
 from hilonn.bench import Bench
 from hilonn.chips import HeaterChip
 from hilonn.chips.chip import NOTHING, Settings
-from hilonn.errors import HilonnError
+from hilonn.errors import InterlockError, LimitError, SaturationError
 from hilonn.typing import FloatArray
 
 REDRAW = 0.2  # s
@@ -57,10 +57,12 @@ class Turning:
         try:
             self._change(verb, rest)
             self.read()
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, OverflowError) as error:
             self.heater, self.step, self.light, self.drive = before
             self.said = f"{line!r} is not understood ({error}). {HELP}"
-        except HilonnError as error:
+        except InterlockError:
+            raise  # the bench was made safe: nothing is put back
+        except (LimitError, SaturationError) as error:
             self.heater, self.step, self.light, self.drive = before
             self.said = f"refused: {error}"
         return True

@@ -139,6 +139,29 @@ def test_a_members_limit_and_the_total_power_hold_behind_the_bank(tmp_path: Path
         np.testing.assert_array_equal(heaters.read_back(), 0.0)
 
 
+def test_power_may_move_from_one_box_to_another_and_is_added_up_over_all(tmp_path: Path) -> None:
+    """0.44 W here, 0.18 W there: each within 0.5 W, both at once beyond it."""
+    here, there = np.array([5.0, 4.4, 0.0, 0.0]), np.array([0.0, 0.0, 3.0, 3.0])
+    with opened(tmp_path) as bench:
+        heaters = bench.device("heaters")
+        assert isinstance(heaters, PhaseShifters)
+        for _ in range(10):
+            heaters.write(here)
+            heaters.write(there)
+        with pytest.raises(LimitError, match="all heaters together would take 0.6"):
+            heaters.write(here + there)
+        np.testing.assert_array_equal(heaters.read_back(), there)
+
+
+def test_a_box_that_measures_below_zero_is_made_safe(tmp_path: Path) -> None:
+    with opened(tmp_path) as bench:
+        box = bench.device("a")
+        assert isinstance(box, Box)
+        box.held = np.array([-1e-3, 4.0])  # as found, and beyond what the bench allows
+        bench.safe_state()
+        np.testing.assert_array_equal(box.held, 0.0)
+
+
 def test_limits_of_the_bank_itself_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="given to its members"):
         opened(tmp_path, more="limits = { high = 1.0 }")
