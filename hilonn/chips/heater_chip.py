@@ -16,7 +16,14 @@ from hilonn.chips.programming import Heaters, near_phases
 from hilonn.chips.wiring import require
 from hilonn.clock import Clock, WallClock
 from hilonn.devices import Modulators, PhaseShifters, Photodetectors, Timing
-from hilonn.errors import CalibrationError, ConfigError, InterlockError, LimitError
+from hilonn.errors import (
+    CalibrationError,
+    ConfigError,
+    HilonnError,
+    InterlockError,
+    LimitError,
+    tell_too,
+)
 from hilonn.records import Records
 from hilonn.registry import Wire
 from hilonn.transfer import drive_of_amplitude, phase_of_power, power_of_voltage
@@ -341,6 +348,12 @@ class HeaterChip(MatrixChip):
                     yield finish
                 except BaseException as error:
                     failed = writing.exception()  # waits: nothing is under way when this is told
+                    if self._gate_generation() != generation:
+                        # The bench was made safe, or a box lost, meanwhile: what came after that is taken back.
+                        try:
+                            self._shifters.safe_state()
+                        except HilonnError as unsafe:
+                            tell_too(error, f"{self._shifters.name} may not be safe: {unsafe}")
                     if isinstance(failed, InterlockError):
                         raise failed from error
                     raise
