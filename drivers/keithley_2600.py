@@ -293,11 +293,11 @@ class Keithley2600Detectors(Photodetectors):
                 f"{self.name}.arm: {samples} x {averages} readings asked, {MOST} are possible"
             )
         waits = self._options.trigger == "line"
-        every = timing.sample_period if waits else 0.0
+        every = timing.sample_period * timing.samples_per_reading if waits else 0.0
         nplc = 0.8 * every * self._options.mains if waits else self._options.nplc
         if nplc < 0.001:
             raise ConfigError(
-                f"{self.name}.arm: a reading every {timing.sample_period:g} s is asked for; one takes at "
+                f"{self.name}.arm: a reading every {every:g} s is asked for; one takes at "
                 f"least {0.001 / 0.8 / self._options.mains:.3g} s"
             )
         self._set_up_once()
