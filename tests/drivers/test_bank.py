@@ -148,7 +148,7 @@ def test_power_may_move_from_one_box_to_another_and_is_added_up_over_all(tmp_pat
         for _ in range(10):
             heaters.write(here)
             heaters.write(there)
-        with pytest.raises(LimitError, match="all heaters together would take 0.6"):
+        with pytest.raises(LimitError, match=r"all heaters together would take 0\.6"):
             heaters.write(here + there)
         np.testing.assert_array_equal(heaters.read_back(), there)
 
