@@ -20,6 +20,8 @@ from hilonn.training import Progress, Schedule, Trainer
 from tests.calibration.benches import bench_file
 from tests.calibration.true_model import plant_of
 
+pytestmark = pytest.mark.slow
+
 HARSH = (
     "parameters = { heater_drift = 0.02, modulator_bias_drift = 0.03, detector_gain_drift = 0.005, "
     "lo_wander = 0.1, lo_wander_time = 10.0 }"

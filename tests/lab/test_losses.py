@@ -26,7 +26,7 @@ WELL = 0.95
 """Accuracy on xor that every seed reaches undisturbed."""
 NEVER_ASKED = {"shutter"}
 """A box to which nobody talks while all of a network is read one way: that it hangs shows when it is next needed."""
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
