@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -216,10 +216,12 @@ class Bench:
                     raise LimitError(
                         f"{laser.name} was switched on and is off: is its interlock open, or its key turned off?"
                     )
-        except BaseException:
+        except BaseException as error:
             for laser in self._of(Laser):  # all or none
-                with suppress(HilonnError):  # what is wrong is on its way to the caller already
+                try:
                     laser.set_emission(False)
+                except HilonnError as unsafe:
+                    tell_too(error, f"{laser.name} may be on: {unsafe}; switch it off by hand")
             raise
         self._lit = True
         self._as_before.note(self.devices.values())
