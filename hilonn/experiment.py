@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hilonn import registry
 from hilonn.activations import ACTIVATIONS
 from hilonn.config_errors import describe_validation_error
-from hilonn.datasets import Dataset, Split, cropped, load_dataset, principal_components
+from hilonn.datasets import Dataset, Shifts, Split, cropped, load_dataset, principal_components
 from hilonn.errors import ConfigError
 from hilonn.network import Dense, Network
 from hilonn.rules import Rule
@@ -31,7 +31,8 @@ class DataSection(_Section):
     """``name``: a built-in dataset, or a path to an .npz or .csv file (relative to the experiment
     file). ``crop``: of square images, keep the middle so many pixels a side. ``principal_components``: keep so many, fitted on the training part. ``centre``:
     subtract the training part's mean, feature by feature. ``limit``: use only the first samples
-    of the training part (0: all). ``merge_validation``: train on the validation part too."""
+    of the training part (0: all). ``merge_validation``: train on the validation part too. ``shift``: move square images by
+    up to so many pixels along each side while learning from them, a ``shift_share`` of each batch, otherwise in every epoch."""
 
     name: str
     centre: bool = True
@@ -39,6 +40,8 @@ class DataSection(_Section):
     principal_components: Annotated[int, Field(ge=1)] | None = None
     limit: Annotated[int, Field(ge=0)] = 0
     merge_validation: bool = False
+    shift: Annotated[int, Field(ge=0)] = 0
+    shift_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
 
 
 class DenseSection(_Section):
@@ -97,7 +100,13 @@ class Experiment:
             dataset = cropped(dataset, section.crop)
         if section.principal_components is not None:
             dataset = principal_components(dataset, section.principal_components)
+        if section.shift and section.principal_components is not None:
+            raise ConfigError(
+                f"{self.name}: shift moves images, and principal_components leave none; drop one"
+            )
+        empty = np.zeros(dataset.train.inputs.shape[1])
         if section.centre:
+            empty = -dataset.mean
             dataset = dataset.centred()
         if section.merge_validation:
             dataset = _merged(dataset)
@@ -106,6 +115,9 @@ class Experiment:
                 dataset.train.inputs[: section.limit], dataset.train.targets[: section.limit]
             )
             dataset = replace(dataset, train=cut)
+        if section.shift:
+            shifts = Shifts(section.shift, section.shift_share, empty)
+            dataset = replace(dataset, train=replace(dataset.train, shifts=shifts))
         return dataset
 
     def network(self, dataset: Dataset) -> Network:

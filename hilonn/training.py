@@ -663,8 +663,10 @@ class Trainer:
             first = state.step * schedule.batch
             chosen = state.permutation[first : first + schedule.batch]
             targets = self._wanted(train.targets[chosen])
+            # From the step's number alone, so that a resumed run learns from the same images.
+            drawn = np.random.default_rng((self.seed, state.epoch, state.step))
             yield TrainingBatch(
-                train.inputs[chosen],
+                train.batch(chosen, drawn),
                 targets,
                 targets.argmax(axis=1),
                 progress=(state.epoch * steps + state.step) / total,

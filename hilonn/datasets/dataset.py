@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hilonn.datasets.shifts import Shifts
 from hilonn.errors import ConfigError
 from hilonn.typing import FloatArray, IntArray
 
@@ -14,10 +15,12 @@ from hilonn.typing import FloatArray, IntArray
 @dataclass(frozen=True, slots=True)
 class Split:
     """``inputs`` (samples, features) float64, ``targets`` (samples,) labels from 0, or (samples,
-    outputs) numbers to be learned as they are."""
+    outputs) numbers to be learned as they are. ``shifts``: how images are moved where one learns from
+    them (``batch``); ``inputs`` are unmoved."""
 
     inputs: FloatArray
     targets: IntArray | FloatArray
+    shifts: Shifts | None = None
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.targets):
@@ -28,6 +31,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def batch(self, chosen: IntArray, rng: np.random.Generator) -> FloatArray:
+        """Inputs (samples, features) of a training step, moved as ``shifts`` say."""
+        inputs = self.inputs[chosen]
+        return inputs if self.shifts is None else self.shifts(inputs, rng)
 
 
 @dataclass(frozen=True, slots=True)
