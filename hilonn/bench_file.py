@@ -162,9 +162,11 @@ def read_source(source: str | Path) -> BenchSource:
         return BenchSource(text, registry.load("hilonn.benches", text)(), None)
     path = Path(source)
     if path.suffix != ".toml" and not path.exists():
+        beside = Path(f"{text}.toml")
+        hint = f"; did you mean {str(beside)!r}?" if beside.exists() else ""
         raise ConfigError(
             f"no bench {text!r}: built in are {', '.join(known)}; anything else is the path of a "
-            "TOML file"
+            f"TOML file{hint}"
         )
     try:
         return BenchSource(path.stem, path.read_text("utf-8"), path)

@@ -77,6 +77,8 @@ class Turning:
         elif verb == "set" and value is not None:
             self.drive[self.heater] = value
         elif verb == "step" and value is not None:
+            if not 0.0 < value < float("inf"):
+                raise ValueError("a step is a positive number of volts")
             self.step = value
         elif verb == "light" and value is not None:
             self.light = value
@@ -86,6 +88,8 @@ class Turning:
             self.drive[self.heater] += self.step if verb == "+" else -self.step
         elif verb[0] in "+-":
             self.drive[self.heater] += float(verb)
+        elif verb in ("heater", "set", "step", "light"):
+            raise ValueError(f"{verb} what? A number is missing")
         else:
             raise ValueError("no such command")
         self.said = HELP

@@ -137,7 +137,9 @@ class Bank(Device):
         channel = int(where[-1])
         value = float(array[tuple(where)])
         count = int((~inside).sum())
-        what = "is not finite" if not np.isfinite(value) else "is outside the limits"
+        what = (
+            "is not finite; the limits are" if not np.isfinite(value) else "is outside the limits"
+        )
         unit = self.spec.unit
         raise LimitError(
             f"{self.name}.{verb}: {value:g} {unit} on channel {channel} {what} "
