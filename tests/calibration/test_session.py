@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hilonn.bench import Bench
-from hilonn.calibration import session
+from hilonn.calibration import held_out, session
 from hilonn.calibration.engine import Folder
 from hilonn.errors import (
     CalibrationError,
@@ -172,7 +172,7 @@ def test_a_score_hides_no_loss(
     def fails(chip: Any, count: int) -> float:
         raise error
 
-    monkeypatch.setattr(session.held_out, "matrix_error", fails)
+    monkeypatch.setattr(held_out, "matrix_error", fails)
     bench, outcome = SimpleNamespace(rewire=lambda name, records: None), SimpleNamespace(records=0)
     rig = SimpleNamespace(setup=SimpleNamespace(oscillator=False))
 

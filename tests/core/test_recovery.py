@@ -206,7 +206,12 @@ def test_a_trip_is_not_forgotten_in_the_dark() -> None:
     """Only light can tell whether it lets go: it stays off until somebody says so, and trips again where it is no better."""
     value, lit = [11.0], [True]
     gate, trips = watched(value, lit)
-    gate.on_trip = lambda: (trips.append(1), lit.__setitem__(0, False))[0]
+
+    def dark() -> None:
+        trips.append(1)
+        lit[0] = False
+
+    gate.on_trip = dark
     with pytest.raises(InterlockError, match=r"is outside 0 \.\. 10"):
         gate.check_interlocks()
     gate.check_interlocks()  # it rests in the dark

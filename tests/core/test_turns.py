@@ -275,7 +275,7 @@ def test_light_stays_off_where_a_safe_state_comes_while_it_is_waited_for(tmp_pat
     with Bench.open(bench_file(tmp_path)) as bench:
         stable = iter([False, True])
         controller = next(d for d in bench.devices.values() if hasattr(d, "stable"))
-        controller.stable = lambda: next(stable, True)  # type: ignore[attr-defined]
+        controller.stable = lambda: next(stable, True)
 
         def meanwhile() -> None:
             Done(bench.safe_state).join()
