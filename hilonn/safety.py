@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import numpy as np
 
@@ -139,6 +139,9 @@ class SafetyGate:
         self._here = _Here()
         self._lock = threading.Lock()
         """Several threads write at once: an interlock trips once, and powers are added up whole."""
+        self._reading = threading.RLock()
+        """Threads that are at work side by side ask for interlocks one after another: what is looked at is looked at once."""
+        self._failures, self._failure = 0, cast("HilonnError | None", None)
         self.generation = 0
         self.plans = Plans()
         self.on_trip: Callable[[], None] = lambda: None
@@ -356,6 +359,20 @@ class SafetyGate:
         ``every`` says. Raises what reading raises."""
         if not self._interlocks:
             return
+        failures = self._failures
+        with self._reading:
+            if self._failure is not None and self._failures != failures:
+                # Who was asked meanwhile gave no answer: it would take its timeout once more to find that out again.
+                raise type(self._failure)(str(self._failure))
+            try:
+                self._check_each(anew)
+            except InterlockError:
+                raise
+            except HilonnError as error:
+                self._failures, self._failure = failures + 1, error
+                raise
+
+    def _check_each(self, anew: bool) -> None:
         now = self._clock.now()
         for number, interlock in enumerate(self._interlocks):
             if not interlock.active():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -76,7 +77,15 @@ def emulate_command(
             sys.stderr.write(f"{running.name} stopped after {done:,} transactions\n")
     finally:
         put_back(before)
-    return 0
+    return _leave(0)
+
+
+def _leave(code: int) -> int:
+    """End now with ``code``. All is closed and told; what an interpreter does at its end takes 0.4 s of processor time, which is seconds on
+    a busy machine."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 class _Stop:

@@ -202,6 +202,54 @@ def test_an_interlock_of_a_laser_rests_while_it_is_dark() -> None:
     assert gate.seen == np.inf
 
 
+def test_threads_side_by_side_ask_a_silent_box_once() -> None:
+    """It takes its timeout once, not once a thread; the next that asks does ask."""
+    gate = SafetyGate(VirtualClock())
+    asked, second_waits, reads = threading.Event(), threading.Event(), []
+
+    def read() -> float:
+        reads.append(1)
+        asked.set()
+        assert second_waits.wait(LONG)
+        raise DeviceTimeout("the controller does not answer")
+
+    gate.watch(Interlock("x", read))
+    found: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            gate.check_interlocks()
+        except DeviceTimeout as error:
+            found.append(error)
+
+    class Noticing:
+        """The gate's lock, which tells when a second thread comes for it."""
+
+        def __init__(self) -> None:
+            self.lock, self.came = threading.RLock(), 0
+
+        def __enter__(self) -> None:
+            self.came += 1
+            if self.came == 2:
+                second_waits.set()
+            self.lock.acquire()
+
+        def __exit__(self, *error: object) -> None:
+            self.lock.release()
+
+    gate._reading = Noticing()  # type: ignore[assignment]
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    threads[0].start()
+    assert asked.wait(LONG)
+    threads[1].start()
+    for thread in threads:
+        thread.join(LONG)
+    assert [str(e) for e in found] == ["the controller does not answer"] * 2
+    assert reads == [1]
+    ask()
+    assert reads == [1, 1]
+
+
 def test_a_trip_is_not_forgotten_in_the_dark() -> None:
     """Only light can tell whether it lets go: it stays off until somebody says so, and trips again where it is no better."""
     value, lit = [11.0], [True]

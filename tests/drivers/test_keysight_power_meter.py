@@ -120,7 +120,11 @@ def test_every_slot_is_asked_where_they_may_end_apart(why: str) -> None:
     """Asked for; or one was seen to end before one that is asked later; or each counts edges of its own."""
     data = floats(1e-6, 2e-6, 3e-6, 4e-6)
     apart = [(STATES, b"LOGGING_STABILITY,COMPLETE;LOGGING_STABILITY,PROGRESS\n")]
-    chosen = {"ask_all": {"ask_all": True}, "edge a point": {"trigger": "sample"}}.get(why, {})
+    chosen: dict[str, object] = {}
+    if why == "ask_all":
+        chosen = {"ask_all": True}
+    elif why == "edge a point":
+        chosen = {"trigger": "sample"}
     set_log = [(a.replace(b"CME", b"SME") if chosen.get("trigger") else a, b) for a, b in SET_LOG]
     log = [*START, *(apart if why == "apart" else []), DONE, (RESULTS, data + b";" + data + b"\n")]
     exchanges = [*OPENING, *set_log, *log, *START, DONE, (RESULTS, data + b";" + data + b"\n")]
