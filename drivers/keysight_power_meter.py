@@ -60,7 +60,7 @@ PAGE = DriverPage(
         "`SENS1:FUNC:PAR:LOGG?` answers the points and the averaging time that were set.",
         (
             "Slots that one trigger starts end their logs together: the last one is asked whether it is done, all of them at the "
-            "first log of its kind, and `FUNC:RES?` of a log that is not done is refused or too short; else `ask_all = true`."
+            "first log, and `FUNC:RES?` of a log that is not done is refused or too short; else `ask_all = true`."
         ),
         "The second detector of a dual head is not read.",
     ),
@@ -129,7 +129,9 @@ class KeysightPowerMeter(Photodetectors):
         self._sure = False  # what the box holds is what it was told
         self._mainframe = False
         self._log: tuple[int, float, str] | None = None
-        self._together = False  # such a log was seen to end in all slots at once
+        self._together: str | None = (
+            None  # the trigger by which a log was seen to end in all slots at once
+        )
         self._averaging: float | None = None
         self._armed_for: tuple[int, int] | None = None
         self._order: list[int] = []
@@ -159,8 +161,7 @@ class KeysightPowerMeter(Photodetectors):
 
     def _configure(self) -> None:
         """All settings, but those of a log, which are forgotten."""
-        self._log = self._averaging = self._armed_for = None
-        self._together = False
+        self._log = self._averaging = self._armed_for = self._together = None
         self._chain.tell(self._each("SENS{}:FUNC:STAT LOGG,STOP"), "stopping logs")
         self._chain.tell(
             [
@@ -235,7 +236,6 @@ class KeysightPowerMeter(Photodetectors):
         self._log = wanted
 
     def _set_log(self, points: int, period: float, trigger: str) -> None:
-        self._together = False
         self._chain.tell(
             [
                 *self._each("SENS{}:FUNC:STAT LOGG,STOP"),
@@ -323,10 +323,10 @@ class KeysightPowerMeter(Photodetectors):
     def _wait_for_log(self, duration: float, trigger: str) -> None:
         """Looks first when the log should be done if its trigger has just come, then less and less often.
 
-        Half a millisecond a slot is a third of a pass: once a log of this kind has ended in all slots at once, the one that was started
+        Half a millisecond a slot is a third of a pass: once a log by this trigger has ended in all slots at once, the one that was started
         last is asked alone. With an edge a point each slot counts its own, and all are asked.
         """
-        alone = self._together and trigger != "SME" and not self._options.ask_all
+        alone = self._together == trigger != "SME" and not self._options.ask_all
         slots = self._slots[-1:] if alone else self._slots
         queries = [f":SENS{slot}:FUNC:STAT?" for slot in slots]
         deadline = self._clock.now() + duration + self._transport.timeout
@@ -338,7 +338,7 @@ class KeysightPowerMeter(Photodetectors):
             # one after another is asked: a later one that is not done is not together with an earlier one that is
             apart |= any(a == DONE != b for a, b in pairwise(states))
             if all(state == DONE for state in states):
-                self._together = not apart
+                self._together = None if apart else trigger
                 return
             for slot, state in zip(slots, states, strict=True):
                 if state not in (DONE, IN_PROGRESS):
