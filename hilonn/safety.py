@@ -30,6 +30,8 @@ RAMP_STEPS = 20
 """Steps of a ramp of a device that states no slew rate: what a bench's closing uses."""
 RAMP_SECONDS = 0.3
 """On the clock, that such a ramp may take: on a slow wire it has fewer steps, or is left out."""
+AHEAD = 0.5
+"""Of an interlock's ``every``: after which it is looked at where that holds up nothing."""
 LIMITS = ("low", "high", "current", "max_power", "resistance", "slew_rate")
 
 
@@ -67,6 +69,9 @@ class MembersGate:
 
     def ask(self, device: Device, verb: str, value: FloatArray) -> None:
         self._gate.ask(device, verb, value)
+
+    def look_ahead(self) -> None:
+        self._gate.look_ahead()
 
     def admit(self, device: Device, verb: str, value: FloatArray) -> None:
         self._gate.check_plan(device, verb, value)
@@ -354,9 +359,17 @@ class SafetyGate:
         )
         return min(found, default=np.inf)
 
+    def look_ahead(self) -> None:
+        """There is time: look at interlocks half of whose ``every`` is over, so that no write waits for them later."""
+        self._check_interlocks(AHEAD)
+
     def check_interlocks(self, *, anew: bool = False) -> None:
         """InterlockError while an interlock is tripped; the first trip makes the bench safe. ``anew``: whatever their
         ``every`` says. Raises what reading raises."""
+        self._check_interlocks(0.0 if anew else 1.0)
+
+    def _check_interlocks(self, rest: float) -> None:
+        """Those that have rested for ``rest`` of their ``every``."""
         if not self._interlocks:
             return
         failures = self._failures
@@ -365,14 +378,14 @@ class SafetyGate:
                 # Who was asked meanwhile gave no answer: it would take its timeout once more to find that out again.
                 raise type(self._failure)(str(self._failure))
             try:
-                self._check_each(anew)
+                self._check_each(rest)
             except InterlockError:
                 raise
             except HilonnError as error:
                 self._failures, self._failure = failures + 1, error
                 raise
 
-    def _check_each(self, anew: bool) -> None:
+    def _check_each(self, rest: float) -> None:
         now = self._clock.now()
         for number, interlock in enumerate(self._interlocks):
             if not interlock.active():
@@ -380,9 +393,8 @@ class SafetyGate:
                     self._rested.add(number)
                 continue
             if (
-                not anew
-                and number not in self._tripped
-                and now - self._looked.get(number, -np.inf) < interlock.every
+                number not in self._tripped
+                and now - self._looked.get(number, -np.inf) < rest * interlock.every
             ):
                 continue
             value = interlock.read()

@@ -352,6 +352,8 @@ class HeaterChip(MatrixChip):
 
                 def finish() -> None:
                     started = time.perf_counter()
+                    if not writing.done():
+                        self._shifters.gate.look_ahead()  # other boxes, while this one writes
                     writing.result()
                     self.statistics.wire_seconds += time.perf_counter() - started
                     self._settle()

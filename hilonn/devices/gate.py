@@ -76,6 +76,10 @@ class Gate(Protocol):
         InterlockError if not. Asked before the device's turn."""
         ...
 
+    def look_ahead(self) -> None:
+        """There is time: look at interlocks that will soon have to be looked at. Raises as ``ask``."""
+        ...
+
     def admit(self, device: Device, verb: str, value: FloatArray) -> None:
         """Return if ``device.verb(value)`` may happen; raise LimitError, SafeStateTaken if not. Asked in the device's turn."""
         ...
@@ -103,6 +107,9 @@ class OpenGate:
         self.plans = Plans()
 
     def ask(self, device: Device, verb: str, value: FloatArray) -> None:
+        return None
+
+    def look_ahead(self) -> None:
         return None
 
     def admit(self, device: Device, verb: str, value: FloatArray) -> None:

@@ -39,6 +39,9 @@ class RecordingGate:
     def ask(self, device: Device, verb: str, value: FloatArray) -> None:
         return None
 
+    def look_ahead(self) -> None:
+        return None
+
     def admit(self, device: Device, verb: str, value: FloatArray) -> None:
         self.asked.append(verb)
         if self.refuses:

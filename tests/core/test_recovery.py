@@ -202,6 +202,25 @@ def test_an_interlock_of_a_laser_rests_while_it_is_dark() -> None:
     assert gate.seen == np.inf
 
 
+def test_what_is_due_soon_is_looked_at_ahead() -> None:
+    value, lit = [5.0], [True]
+    gate, trips = watched(value, lit, every=1.0)
+    clock, reads = gate._clock, []
+    gate.watch(Interlock("y", lambda: reads.append(1) or 0.0, every=1.0))  # type: ignore[func-returns-value]
+    gate.check_interlocks()
+    for seconds, count in ((0.4, 1), (0.2, 2), (0.45, 2), (0.1, 3)):
+        clock.sleep(seconds)
+        gate.look_ahead()
+        assert len(reads) == count
+        gate.check_interlocks()  # nothing is left for it
+        assert len(reads) == count
+    value[0] = 11.0
+    clock.sleep(0.6)
+    with pytest.raises(InterlockError):
+        gate.look_ahead()
+    assert trips == [1]
+
+
 def test_threads_side_by_side_ask_a_silent_box_once() -> None:
     """It takes its timeout once, not once a thread; the next that asks does ask."""
     gate = SafetyGate(VirtualClock())
