@@ -16,7 +16,13 @@ from hilonn.calibration.engine import VALID, Folder, Outcome, Plan
 from hilonn.calibration.report import write_report
 from hilonn.calibration.rig import Interrupted, Setup, rig_of
 from hilonn.calibration.routine import Failure, Progress
-from hilonn.errors import HilonnError
+from hilonn.errors import (
+    ConnectionLost,
+    DeviceTimeout,
+    HilonnError,
+    InterlockError,
+    SafeStateTaken,
+)
 from hilonn.records import load_records
 
 HELD_OUT = 200
@@ -180,6 +186,8 @@ def _scored(
     try:
         chip = bench.rewire(None, outcome.records)
         found["matrix_error"] = held_out.matrix_error(chip, MATRICES)
+    except (InterlockError, SafeStateTaken, ConnectionLost, DeviceTimeout):
+        raise  # that is no word on the matrices
     except HilonnError as error:
         found["matrix_error_reason"] = str(error)
     progress("random matrices", MATRICES, MATRICES)

@@ -70,9 +70,10 @@ class _Together:
         if self._pool is None:
             return [do() for do in work]
         gate = self.members[0].gate
+        plan = gate.plans.current
 
         def passed(do: Callable[[], T]) -> T:
-            with gate.passed():  # interlocks: the bank has asked, for all of them
+            with gate.passed(plan):  # interlocks: the bank has asked, for all of them
                 return do()
 
         futures = [self._pool.submit(passed, do) for do in work]

@@ -20,7 +20,11 @@ from hilonn.drivers.texts import integer
 from hilonn.errors import ConfigError, DeviceError
 from hilonn.transports import Dialect, Reader, Transport
 
-DIALECT = Dialect(write="\r", read="\r")
+MODULE = Dialect(
+    write="\r", read="\r", resync=("ID?", r"(?!I\d|ID\?|CF\?).*[A-Za-z].*")
+)  # other answers are numbers, or an echo
+MXS9100 = Dialect(write="\r", read="\r", resync=("*IDN?", r"(?i)DiCon,.*"))
+DIALECT = MODULE
 PAGE = DriverPage(
     instruments='DiCon switch modules with a serial line (dialect = "module"); MXS-9100 (dialect = "mxs9100")',
     wiring=(
@@ -71,7 +75,7 @@ class DiconSwitch(Switch):
         self._clock = WallClock()
         scan = options.dialect == "mxs9100"
         self._verb = f"ROUT{options.module}:SCAN" if scan else f"I{options.module}"
-        transport.speak(DIALECT)
+        transport.speak(MXS9100 if scan else MODULE)
 
     def identity(self) -> Identity:
         if self._options.dialect == "mxs9100":

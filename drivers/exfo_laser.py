@@ -21,7 +21,9 @@ from hilonn.drivers.texts import number
 from hilonn.errors import ConfigError, DeviceError, DeviceTimeout, LimitError
 from hilonn.transports import Dialect, Transport
 
-SERIAL = Dialect(write="\r", read="\r> ")
+SERIAL = Dialect(
+    write="\r", read="\r> ", resync=("*IDN?", r"[^,=]+,.*")
+)  # no other answer has commas
 BUS = Dialect(write="\n", read="\n")
 DIALECT = SERIAL
 PAGE = DriverPage(

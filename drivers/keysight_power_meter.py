@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -57,6 +58,10 @@ PAGE = DriverPage(
         "N77xx log up to 1,000,000 points; `max_points` says how many are used.",
         "N77xx average for 1 us at least, modules in a mainframe for 100 us.",
         "`SENS1:FUNC:PAR:LOGG?` answers the points and the averaging time that were set.",
+        (
+            "Slots that one trigger starts end their logs together: the last one is asked whether it is done, all of them at the "
+            "first log, and `FUNC:RES?` of a log that is not done is refused or too short; else `ask_all = true`."
+        ),
         "The second detector of a dual head is not read.",
     ),
 )
@@ -82,7 +87,7 @@ class KeysightPowerMeterOptions(Options):
     averages lengthen the averaging time. ``trigger`` of a log: "start" (CME: one edge starts it), "sample" (SME: one edge
     a point), "none" (it starts when armed), "bench": "none" where the bench's timing is internal, else "start".
     ``auto_gain``: an N77xx amplifies weak light more within its range, with less noise; off, it follows fast steps best.
-    ``averaging_time`` (s) of single readings; None: the sample period. ``chained``, ``harmless``: see the page.
+    ``averaging_time`` (s) of single readings; None: the sample period. ``chained``, ``ask_all``, ``harmless``: see the page.
     """
 
     channels: int = Field(default=8, ge=1, le=64)
@@ -95,6 +100,7 @@ class KeysightPowerMeterOptions(Options):
     averaging_time: float | None = Field(default=None, gt=0, le=LONGEST_AVERAGE)
     auto_gain: bool = True
     chained: bool = True
+    ask_all: bool = False
     harmless: tuple[int, ...] = ()
 
 
@@ -123,6 +129,9 @@ class KeysightPowerMeter(Photodetectors):
         self._sure = False  # what the box holds is what it was told
         self._mainframe = False
         self._log: tuple[int, float, str] | None = None
+        self._together: str | None = (
+            None  # the trigger by which a log was seen to end in all slots at once
+        )
         self._averaging: float | None = None
         self._armed_for: tuple[int, int] | None = None
         self._order: list[int] = []
@@ -152,7 +161,7 @@ class KeysightPowerMeter(Photodetectors):
 
     def _configure(self) -> None:
         """All settings, but those of a log, which are forgotten."""
-        self._log = self._averaging = self._armed_for = None
+        self._log = self._averaging = self._armed_for = self._together = None
         self._chain.tell(self._each("SENS{}:FUNC:STAT LOGG,STOP"), "stopping logs")
         self._chain.tell(
             [
@@ -311,22 +320,33 @@ class KeysightPowerMeter(Photodetectors):
     def _states(self) -> list[str]:
         return self._chain.ask(self._each("SENS{}:FUNC:STAT?"))
 
-    def _wait_for_log(self, duration: float) -> None:
-        """Looks first when the log should be done if its trigger has just come, then less and less often."""
+    def _wait_for_log(self, duration: float, trigger: str) -> None:
+        """Looks first when the log should be done if its trigger has just come, then less and less often.
+
+        Half a millisecond a slot is a third of a pass: once a log by this trigger has ended in all slots at once, the one that was started
+        last is asked alone. With an edge a point each slot counts its own, and all are asked.
+        """
+        alone = self._together == trigger != "SME" and not self._options.ask_all
+        slots = self._slots[-1:] if alone else self._slots
+        queries = [f":SENS{slot}:FUNC:STAT?" for slot in slots]
         deadline = self._clock.now() + duration + self._transport.timeout
         pause = duration
+        apart = False
         while True:
             self._clock.sleep(pause)
-            states = self._states()
+            states = self._chain.ask(queries)
+            # one after another is asked: a later one that is not done is not together with an earlier one that is
+            apart |= any(a == DONE != b for a, b in pairwise(states))
             if all(state == DONE for state in states):
+                self._together = None if apart else trigger
                 return
-            for slot, state in zip(self._slots, states, strict=True):
+            for slot, state in zip(slots, states, strict=True):
                 if state not in (DONE, IN_PROGRESS):
                     raise DeviceError(
                         f"{self.name}: slot {slot} was logging and says {state!r}; did somebody change a setting?"
                     )
             if self._clock.now() > deadline:
-                waiting = [str(s) for s, x in zip(self._slots, states, strict=True) if x != DONE]
+                waiting = [str(s) for s, x in zip(slots, states, strict=True) if x != DONE]
                 raise DeviceTimeout(
                     f"{self.name}: the log of {duration:g} s did not end within {self._transport.timeout:g} s more in "
                     f"slots {', '.join(waiting)}. Does the trigger reach the meter's input, and does something play?"
@@ -336,7 +356,7 @@ class KeysightPowerMeter(Photodetectors):
     def _logged(self, points: int) -> FloatArray:
         """The log, (points, channels), once it is done."""
         assert self._log is not None
-        self._wait_for_log(points * self._log[1])
+        self._wait_for_log(points * self._log[1], self._log[2])
         blocks = self._chain.blocks(self._each("SENS{}:FUNC:RES?"), 4 * points)
         return np.array([_floats(block) for block in blocks]).T
 

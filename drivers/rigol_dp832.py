@@ -20,7 +20,7 @@ from hilonn.errors import ConfigError, DeviceError, DeviceTimeout
 from hilonn.transports import Dialect, Transport
 from hilonn.typing import FloatArray
 
-DIALECT = Dialect(write="\n", read="\n", gap=0.02)
+DIALECT = Dialect(write="\n", read="\n", gap=0.02, resync=("*IDN?", r"(?i)rigol.*"))
 PAGE = DriverPage(
     instruments="Rigol DP832, DP832A",
     wiring=(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -13,6 +14,8 @@ from hilonn.transports import Reader, Transport
 
 T = TypeVar("T")
 LONGEST_QUEUE = 100
+AFTERWARDS = 0.25
+"""s: what the error queue of a box is waited for that has just let a query go unanswered."""
 LONGEST_MESSAGE = 240
 """Characters of one message: instruments with small input buffers take 256."""
 
@@ -39,16 +42,20 @@ def raise_errors(
     doing: str,
     query: str = "SYST:ERR?",
     harmless: frozenset[int] = frozenset(),
+    patience: float | None = None,
 ) -> None:
     """Empty the instrument's error queue; DeviceError with all of it unless it was empty. ``harmless`` numbers are passed
-    over."""
-    found = errors(transport, query, harmless)
+    over. ``patience`` (s) for each answer; None: the transport's timeout."""
+    found = errors(transport, query, harmless, patience)
     if found:
         raise DeviceError(f"{transport.name}: {doing}: the instrument says {'; '.join(found)}")
 
 
 def errors(
-    transport: Transport, query: str = "SYST:ERR?", harmless: frozenset[int] = frozenset()
+    transport: Transport,
+    query: str = "SYST:ERR?",
+    harmless: frozenset[int] = frozenset(),
+    patience: float | None = None,
 ) -> list[str]:
     """Empty the instrument's error queue, and give what it held.
 
@@ -56,7 +63,7 @@ def errors(
     """
     found = []
     for _ in range(LONGEST_QUEUE):
-        answer = transport.query(query).strip()
+        answer = transport.query(query, patience).strip()
         head, _, text = answer.partition(",")
         code = integer(head, f"{transport.name}: {query}")
         if code == 0:
@@ -121,9 +128,9 @@ class Chain:
             answers += self._asked(part, partial(_blocks, count=len(part), size=size))
         return answers
 
-    def raise_errors(self, doing: str) -> None:
+    def raise_errors(self, doing: str, patience: float | None = None) -> None:
         """DeviceError with what the error queue holds."""
-        raise_errors(self._transport, doing, self._query, self._harmless)
+        raise_errors(self._transport, doing, self._query, self._harmless, patience)
 
     def _asked(self, queries: Sequence[str], read: Callable[[Reader], T]) -> T:
         """A query that the box refuses is answered by nothing, or too little: then its error queue says why."""
@@ -131,8 +138,13 @@ class Chain:
         with self._transport.atomic():
             try:
                 return self._transport.ask(text, read)
-            except (DeviceTimeout, DeviceError):
+            except DeviceError:
                 self.raise_errors(text)
+                raise
+            except DeviceTimeout:
+                # It refused the query, or it hangs: a box that hangs is not waited for twice as long.
+                with suppress(DeviceTimeout):
+                    self.raise_errors(text, min(self._transport.timeout, AFTERWARDS))
                 raise
 
     def _packed(self, commands: Sequence[str]) -> list[list[str]]:

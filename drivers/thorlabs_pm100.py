@@ -20,7 +20,7 @@ from hilonn.drivers.texts import flag, integer, number
 from hilonn.errors import DeviceError
 from hilonn.transports import Dialect, Transport
 
-DIALECT = Dialect(write="\n", read="\n")
+DIALECT = Dialect(write="\n", read="\n", resync=("*IDN?", r"(?i)thorlabs,.*"))
 PAGE = DriverPage(
     instruments="Thorlabs PM100D, PM100A, PM100USB, PM400, PM16, PM101 with a photodiode or thermal power sensor",
     wiring="USB through VISA (USBTMC); PM100D also RS-232. Lines end in LF.",

@@ -14,7 +14,7 @@ from hilonn.drivers.texts import number
 from hilonn.errors import DeviceError
 from hilonn.transports import Dialect, Reader, Transport
 
-DIALECT = Dialect(write="\n", read="\n")
+DIALECT = Dialect(write="\n", read="\n", resync=("*IDN?", r"(?i)keithley.*,\s*model .*"))
 LONGEST_QUEUE = 100
 NO_READING = 9.9e37
 """A or V: from here on a number means that there is none; 9.91e37 is an overflow (manual, measurement overflow)."""

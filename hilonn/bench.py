@@ -74,6 +74,8 @@ from hilonn.workers import Worker
 D = TypeVar("D", bound=Device)
 STABLE_TIMEOUT = 600.0
 """Seconds on the bench's clock that a temperature may take to settle before light goes on."""
+LONGEST_STEPS, TIMEOUTS = 20.0, 10
+"""s that the safe state of a bench may take besides so many of its longest wire's timeouts, and the ramps that slew rates ask for."""
 LASER_LOOK = 0.5
 """s: a laser on a wire is asked so often, in between writes, whether its light is on still."""
 
@@ -187,9 +189,16 @@ class Bench:
         """Temperatures first, then the lasers at their set power; nothing where light is on.
 
         ``asked`` is called while a temperature settles, and may raise. Raises InterlockError where a laser is off that
-        was switched on: it tripped, and is not switched on again by itself. LimitError where one does not go on,
-        DeviceError where a temperature does not settle.
+        was switched on: it tripped, and is not switched on again by itself. The same
+        where an interlock has tripped that only light can let go, until ``gate.look_again``. LimitError where one does not go on,
+        DeviceError where a temperature does not settle; SafeStateTaken where a safe state is taken meanwhile.
         """
+        with (
+            self.gate.plans.made()
+        ):  # a safe state taken meanwhile, by whatever thread, keeps it dark
+            self._light_on(asked)
+
+    def _light_on(self, asked: Callable[[], None]) -> None:
         if self._lit:
             for laser in self._of(Laser):
                 if not laser.emission():
@@ -199,6 +208,7 @@ class Bench:
                         "last checkpoint"
                     )
             return
+        self.gate.ask_light()
         for controller in self._of(TemperatureController):
             deadline = self.clock.now() + STABLE_TIMEOUT
             while not controller.stable():
@@ -261,12 +271,16 @@ class Bench:
         """Light off, heaters ramped to zero, outputs off, in the order of ``[safety]``.
 
         Each connection has its own thread, so that a box that hangs holds up none of the others (see ``safe_order``).
-        Every step is tried even where another fails; failures are reported together.
+        Every step is tried even where another fails; failures are reported together. What any thread planned before, and is
+        not yet in a wire, is refused from now on (SafeStateTaken); what is in a wire ends before that box's zeros are sent.
         """
+        self.gate.plans.call_off()
         self._lit = False
         with deferred():
             staged = stages(self.devices, self.file.safety.order)
-            failures = make_safe(staged, self._guarded_steps, self._worker_of)
+            failures = make_safe(
+                staged, self._guarded_steps, self._worker_of, self._longest_safe_state()
+            )
         if failures:
             raise DeviceError(
                 f"bench {self.name} may not be safe: {len(failures)} steps failed\n"
@@ -362,16 +376,7 @@ class Bench:
             with deferred():
                 if self._open:
                     self._open = False
-                    try:
-                        self.safe_state()
-                    finally:
-                        for device in self.devices.values():
-                            device.close()
-                        for connection in self.connections.values():
-                            connection.close()
-                        for worker in self._workers.values():
-                            worker.end()
-                        self._workers = {}
+                    self._let_go()
         finally:
             if self._handlers:
                 self._handlers = False
@@ -380,6 +385,36 @@ class Bench:
                 self._lock.release()
                 self._lock = None
             atexit.unregister(self.close)
+
+    def _let_go(self) -> None:
+        """Make safe and close everything, whatever fails; then raise what failed: the first as it is where it stands
+        alone, else DeviceError with all."""
+        errors: list[tuple[str, Exception]] = []
+
+        def attempt(what: str, act: Callable[[], None]) -> None:
+            try:
+                act()
+            except Exception as error:  # noqa: BLE001 - raised below
+                errors.append((what, error))
+
+        attempt("", self.safe_state)
+        for name, device in self.devices.items():
+            attempt(f"devices.{name}", device.close)
+        for name, connection in self.connections.items():
+            attempt(f"connections.{name}", connection.close)
+        for name, worker in self._workers.items():
+            attempt(f"the thread of {name}", worker.end)
+        self._workers = {}
+        if len(errors) == 1 and isinstance(errors[0][1], HilonnError):
+            raise errors[0][1]
+        if errors:
+            raise DeviceError(
+                f"bench {self.name} did not close whole\n"
+                + "\n".join(
+                    f"  {what}: {type(error).__name__}: {error}" if what else f"  {error}"
+                    for what, error in errors
+                )
+            ) from errors[0][1]
 
     @property
     def exact_resume(self) -> bool:
@@ -745,6 +780,12 @@ class Bench:
         if isinstance(device, Actuators):
             yield partial(self.gate.lower, device)
         yield device.safe_state
+
+    def _longest_safe_state(self) -> float:
+        """s of wall time after which a box that is still at its safe state hangs: every step ends by its timeouts."""
+        wires = [c.timeout for c in self.connections.values() if isinstance(c, Transport)]
+        ramps = [self.gate.lowering(d) for d in self.devices.values() if d.is_open]
+        return LONGEST_STEPS + TIMEOUTS * max(wires, default=0.0) + max(ramps, default=0.0)
 
     def _worker_of(self, device: Device) -> Worker | None:
         """The thread of its connection; None: it is called in place."""

@@ -37,6 +37,10 @@ class InterlockError(LimitError):
     """An interlock tripped, or a laser went off by itself: the bench was made safe, or is refused light and heat."""
 
 
+class SafeStateTaken(LimitError):
+    """A safe state was taken since this was planned: it was not done, or is taken back."""
+
+
 class ConnectionLost(HilonnError):
     """The peer is gone. What it holds is unknown until it is connected and checked again."""
 

@@ -14,6 +14,7 @@ from hilonn.errors import (
     DeviceTimeout,
     HilonnError,
     LimitError,
+    SafeStateTaken,
     tell_too,
 )
 from hilonn.safety import SafetyGate
@@ -115,6 +116,12 @@ def wait_until_whole(
     told what is waited for; ``asked`` is called often and may raise.
     """
     deadline = bench.clock.now() + patience
+
+    def within() -> None:
+        asked()
+        if bench.clock.now() > deadline:
+            raise DeviceTimeout("a temperature has not settled yet, and light is off")
+
     rest, last = RETRY[0], str(error)
     last += _made_safe(bench)
     missing = bench.lost_connections()
@@ -128,9 +135,11 @@ def wait_until_whole(
                 missing.pop(0)
                 asked()
             bench.gate.look_again()
-            bench.light_on(asked)
+            bench.light_on(within)
             bench.gate.check_interlocks(anew=True)
             return
+        except SafeStateTaken as taken:
+            raise taken from error  # of another thread: somebody wants it to stay dark
         except TROUBLE as again:
             last = str(again)
             if not missing:  # light may be on, or a box was lost that was there

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hilonn.devices import Device, Laser, Modulators
+from hilonn.errors import DeviceTimeout
 from hilonn.workers import Task, Worker
 
 GRACE = 0.25
@@ -38,16 +39,18 @@ def make_safe(
     staged: Sequence[Sequence[Device]],
     steps: Steps,
     worker_of: Callable[[Device], Worker | None],
+    longest: float,
 ) -> list[Exception]:
     """Take ``steps`` of every device, each connection's in its own thread, and return what failed, in order.
 
-    Every step is tried even where another fails. Returns when all are through: a box that hangs takes its
-    own timeouts, and nobody else's time.
+    Every step is tried even where another fails. Returns when all are through, or ``longest`` s after the last was begun: a box
+    that hangs takes its own timeouts, and nobody else's time; one that is not through then is a failure (DeviceTimeout).
     """
     failures: dict[str, list[Exception]] = {}
-    running: list[Task] = []
+    running: list[tuple[Device, Task]] = []
     for stage in staged:
-        here, tasks = [], []
+        here: list[Callable[[], None]] = []
+        tasks: list[tuple[Device, Task]] = []
         for device in stage:
             failures[device.name] = []
 
@@ -62,13 +65,16 @@ def make_safe(
             if worker is None:
                 here.append(take)
             else:
-                tasks.append(worker.give(take))
+                tasks.append((device, worker.give(take)))
         for take_here in here:
             take_here()
         deadline = time.monotonic() + GRACE
-        for task in tasks:
+        for _, task in tasks:
             task.wait(max(deadline - time.monotonic(), 0.0))
         running += tasks
-    for task in running:
-        task.wait()
+    end = time.monotonic() + longest
+    for device, task in running:
+        if not task.wait(max(end - time.monotonic(), 0.0)):
+            hangs = DeviceTimeout(f"{device.name} is not through with it after {longest:.3g} s")
+            failures[device.name] = [*failures[device.name], hangs]
     return [error for found in failures.values() for error in found]

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import NoReturn, cast
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from hilonn.devices import (
     Photodetectors,
     TemperatureController,
 )
+from hilonn.devices.gate import Plans
 from hilonn.errors import HilonnError, InterlockError, LimitError
 from hilonn.typing import FloatArray, Snapshot
 
@@ -28,6 +30,8 @@ RAMP_STEPS = 20
 """Steps of a ramp of a device that states no slew rate: what a bench's closing uses."""
 RAMP_SECONDS = 0.3
 """On the clock, that such a ramp may take: on a slow wire it has fewer steps, or is left out."""
+AHEAD = 0.5
+"""Of an interlock's ``every``: after which it is looked at where that holds up nothing."""
 LIMITS = ("low", "high", "current", "max_power", "resistance", "slew_rate")
 
 
@@ -59,8 +63,18 @@ class MembersGate:
     def generation(self) -> int:
         return self._gate.generation
 
+    @property
+    def plans(self) -> Plans:
+        return self._gate.plans
+
+    def ask(self, device: Device, verb: str, value: FloatArray) -> None:
+        self._gate.ask(device, verb, value)
+
+    def look_ahead(self) -> None:
+        self._gate.look_ahead()
+
     def admit(self, device: Device, verb: str, value: FloatArray) -> None:
-        self._gate.ask_interlocks(device, verb, value)
+        self._gate.check_plan(device, verb, value)
         if verb == "write":
             self._gate.admit_together(device, value)
 
@@ -70,8 +84,8 @@ class MembersGate:
     def unknown(self, device: Device, verb: str) -> None:
         return None
 
-    def passed(self) -> AbstractContextManager[None]:
-        return self._gate.passed()
+    def passed(self, plan: int) -> AbstractContextManager[None]:
+        return self._gate.passed(plan)
 
 
 class _Here(threading.local):
@@ -122,11 +136,19 @@ class SafetyGate:
         self._banks: dict[str, _Bank] = {}
         self._interlocks: list[Interlock] = []
         self._tripped: set[int] = set()
+        self._rested: set[int] = set()
+        """Those of ``_tripped`` that were not active since: their light went off, and tells nothing."""
+        self._seen_to: set[int] = set()
+        """Those of ``_tripped`` whose light may be tried again."""
         self._looked: dict[int, float] = {}
         self._here = _Here()
         self._lock = threading.Lock()
         """Several threads write at once: an interlock trips once, and powers are added up whole."""
+        self._reading = threading.RLock()
+        """Threads that are at work side by side ask for interlocks one after another: what is looked at is looked at once."""
+        self._failures, self._failure = 0, cast("HilonnError | None", None)
         self.generation = 0
+        self.plans = Plans()
         self.on_trip: Callable[[], None] = lambda: None
 
     # -- setting up ---------------------------------------------------------------------------
@@ -153,8 +175,9 @@ class SafetyGate:
     # -- the Gate protocol ----------------------------------------------------------------------
 
     def admit(self, device: Device, verb: str, value: FloatArray) -> None:
-        """LimitError, with nothing written, if ``device.verb(value)`` may not happen."""
-        self.ask_interlocks(device, verb, value)
+        """LimitError, with nothing written, if ``device.verb(value)`` may not happen; SafeStateTaken if it was planned before a
+        safe state."""
+        self.check_plan(device, verb, value)
         if verb == "write" and isinstance(device, Actuators):
             with self._lock:
                 self._admit_write(device, value)
@@ -167,18 +190,25 @@ class SafetyGate:
                 power = worst * worst / bank.resistance
                 self._below(device, verb, power, bank.max_power, "W", "power")
 
-    def ask_interlocks(self, device: Device, verb: str, value: FloatArray) -> None:
+    def ask(self, device: Device, verb: str, value: FloatArray) -> None:
         """InterlockError where one is tripped and ``device.verb(value)`` would add light or heat."""
         here = self._here
-        if here.releasing == 0 and here.passed == 0 and not _cures(device, verb, value):
+        if here.releasing == 0 and here.passed == 0 and not device.eases(verb, value):
             self.check_interlocks()
 
+    def check_plan(self, device: Device, verb: str, value: FloatArray) -> None:
+        """SafeStateTaken where ``device.verb(value)`` would add light or heat and was planned before a safe state."""
+        if self._here.releasing == 0 and not device.eases(verb, value):
+            self.plans.check(device, verb)
+
     @contextmanager
-    def passed(self) -> Iterator[None]:
-        """Within, in this thread: interlocks were asked already, by the bank that this is a part of."""
+    def passed(self, plan: int) -> Iterator[None]:
+        """Within, in this thread: interlocks were asked already, by the bank that this is a part of, which is at work for
+        ``plan``."""
         self._here.passed += 1
         try:
-            yield
+            with self.plans.made(plan):
+                yield
         finally:
             self._here.passed -= 1
 
@@ -291,9 +321,19 @@ class SafetyGate:
     def lower(self, device: Actuators) -> None:
         """``ramp`` to off, before a safe state that switches off at once. Left out where nothing asks for slowness and
         the wire would take longer than ``RAMP_SECONDS`` for two steps."""
-        bank = self._banks[device.name]
-        if np.isfinite(bank.slew).any() or 2 * bank.took <= RAMP_SECONDS:
-            self.ramp(device, device.nearest_to_zero())
+        with device.turn():
+            bank = self._banks[device.name]
+            if np.isfinite(bank.slew).any() or 2 * bank.took <= RAMP_SECONDS:
+                self.ramp(device, device.nearest_to_zero())
+
+    def lowering(self, device: Device) -> float:
+        """s that ``lower`` may take by the slew rates of ``device``."""
+        bank = self._banks.get(device.name)
+        if bank is None or not isinstance(device, Actuators):
+            return 0.0
+        farthest = np.maximum(np.abs(bank.low), np.abs(bank.high))
+        finite = np.isfinite(bank.slew)
+        return float((farthest[finite] / bank.slew[finite]).max(initial=0.0))
 
     @contextmanager
     def making_safe(self) -> Iterator[None]:
@@ -319,55 +359,103 @@ class SafetyGate:
         )
         return min(found, default=np.inf)
 
+    def look_ahead(self) -> None:
+        """There is time: look at interlocks half of whose ``every`` is over, so that no write waits for them later."""
+        self._check_interlocks(AHEAD)
+
     def check_interlocks(self, *, anew: bool = False) -> None:
         """InterlockError while an interlock is tripped; the first trip makes the bench safe. ``anew``: whatever their
         ``every`` says. Raises what reading raises."""
+        self._check_interlocks(0.0 if anew else 1.0)
+
+    def _check_interlocks(self, rest: float) -> None:
+        """Those that have rested for ``rest`` of their ``every``."""
         if not self._interlocks:
             return
+        failures = self._failures
+        with self._reading:
+            if self._failure is not None and self._failures != failures:
+                # Who was asked meanwhile gave no answer: it would take its timeout once more to find that out again.
+                raise type(self._failure)(str(self._failure))
+            try:
+                self._check_each(rest)
+            except InterlockError:
+                raise
+            except HilonnError as error:
+                self._failures, self._failure = failures + 1, error
+                raise
+
+    def _check_each(self, rest: float) -> None:
         now = self._clock.now()
         for number, interlock in enumerate(self._interlocks):
             if not interlock.active():
-                self._tripped.discard(number)
+                if number in self._tripped:
+                    self._rested.add(number)
                 continue
             if (
-                not anew
-                and number not in self._tripped
-                and now - self._looked.get(number, -np.inf) < interlock.every
+                number not in self._tripped
+                and now - self._looked.get(number, -np.inf) < rest * interlock.every
             ):
                 continue
             value = interlock.read()
             self._looked[number] = now
             if number in self._tripped:
                 if interlock.resume_low <= value <= interlock.resume_high:
-                    self._tripped.discard(number)
+                    self._let_go(number)
                     continue
-                raise InterlockError(
-                    f"interlock {interlock.name} is tripped: {value:g} is not yet within "
-                    f"{interlock.resume_low:g} .. {interlock.resume_high:g}; nothing was written"
-                )
-            if not interlock.low <= value <= interlock.high:
-                with self._lock:
-                    first = number not in self._tripped
-                    self._tripped.add(number)
-                if not first:
+                if number not in self._rested:
                     raise InterlockError(
-                        f"interlock {interlock.name} is tripped: {value:g}; nothing was written"
+                        f"interlock {interlock.name} is tripped: {value:g} is not yet within "
+                        f"{interlock.resume_low:g} .. {interlock.resume_high:g}; nothing was written"
                     )
-                self.generation += 1
-                safe = "the bench was made safe"
-                try:
-                    self.on_trip()
-                except HilonnError as error:
-                    safe = str(error)
+                self._let_go(number)  # light is on again, and no better: it trips again
+                self._trip(number, interlock, value, "is not within the levels at which it lets go")
+            if not interlock.low <= value <= interlock.high:
+                self._trip(
+                    number, interlock, value, f"is outside {interlock.low:g} .. {interlock.high:g}"
+                )
+
+    def _trip(self, number: int, interlock: Interlock, value: float, what: str) -> NoReturn:
+        with self._lock:
+            first = number not in self._tripped
+            self._tripped.add(number)
+            self._seen_to.discard(number)
+        if not first:
+            raise InterlockError(
+                f"interlock {interlock.name} is tripped: {value:g}; nothing was written"
+            )
+        self.generation += 1
+        safe = "the bench was made safe"
+        try:
+            self.on_trip()
+        except HilonnError as error:
+            safe = str(error)
+        raise InterlockError(
+            f"interlock {interlock.name} tripped: {value:g} {what}; {safe}. It lets go "
+            f"within {interlock.resume_low:g} .. {interlock.resume_high:g}"
+        )
+
+    def _let_go(self, number: int) -> None:
+        with self._lock:
+            for which in (self._tripped, self._rested, self._seen_to):
+                which.discard(number)
+
+    def ask_light(self) -> None:
+        """InterlockError where an interlock that only tells something in the light has tripped, and nobody has said since
+        that light may be tried again (``look_again``)."""
+        for number in sorted(self._tripped - self._seen_to):
+            interlock = self._interlocks[number]
+            if not interlock.active():
                 raise InterlockError(
-                    f"interlock {interlock.name} tripped: {value:g} is outside "
-                    f"{interlock.low:g} .. {interlock.high:g}; {safe}. It lets go "
-                    f"within {interlock.resume_low:g} .. {interlock.resume_high:g}"
+                    f"interlock {interlock.name} has tripped, and only light can tell whether it lets go: light stays off. "
+                    "See to the cause; then call the bench's gate.look_again(), or open the bench anew (hilonn resume does)"
                 )
 
     def look_again(self) -> None:
-        """Read every interlock the next time that one is asked for; what tripped stays tripped until it lets go."""
+        """Read every interlock the next time that one is asked for; what tripped stays tripped until it lets go. Where only
+        light can tell that, light may be tried again."""
         self._looked.clear()
+        self._seen_to |= self._tripped
 
     def snapshot(self) -> Snapshot:
         """What was last accepted, by device."""
@@ -500,13 +588,6 @@ class SafetyGate:
                 f"{device.name}: channel {channel} was set to {drive[channel]:g} and reads back "
                 f"{found[channel]:g} {device.spec.unit}, more than {self._tolerance:g} off; check the wiring of that channel"
             )
-
-
-def _cures(device: Device, verb: str, value: FloatArray) -> bool:
-    """Whether a verb only takes light away, or moves the temperature that an interlock watches."""
-    return isinstance(device, TemperatureController) or (
-        isinstance(device, Laser) and verb == "set_emission" and not value.any()
-    )
 
 
 def _bounds(spec: ChannelSpec, channels: int, limits: Mapping[str, float]) -> _Bank:

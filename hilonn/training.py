@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -163,6 +164,15 @@ class _Kept:
 class _State:
     """Everything that a step changes, besides runner and bench: what a checkpoint holds."""
 
+    def unprogram(self) -> None:
+        """The chip has a new record: settings of what may be come back to are no more than where to look for new ones."""
+        good = self.good
+        self.good = None if good is None else good.unprogrammed()
+        if self.began is good:
+            self.began = self.good
+        elif self.began is not None:
+            self.began = self.began.unprogrammed()
+
     weights: Weights
     rule: Snapshot
     order: np.random.Generator
@@ -188,7 +198,7 @@ class _State:
     status: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Trusted:
     """A state of learning, and when (s on the bench's clock) it was reached. Trusted once every interlock was looked at
     later and found good: light may have gone while nobody looked, and what was learned since is of darkness."""
@@ -196,6 +206,11 @@ class _Trusted:
     at: float
     state: _State
     programmed: tuple[Programmed, ...]
+
+    def unprogram(self) -> None:
+        """As ``_State.unprogram``."""
+        self.programmed = tuple(Programmed(None, p.settings) for p in self.programmed)
+        self.state.unprogram()
 
 
 class Trainer:
@@ -238,6 +253,7 @@ class Trainer:
         self._fresh: _Trusted | None = None
         self._farthest = (-1, -1)
         self._losses = 0
+        self._plan: int | None = None
         self.spread: tuple[float, ...] = ()
         """Standard deviation of every layer's activations where their noise was last measured."""
 
@@ -408,16 +424,9 @@ class Trainer:
         self.chip.take(records)
         self._new_records = records
         self.runner.program_anew()
-        state = self._state
-        good = state.good
-        state.good = None if good is None else good.unprogrammed()
-        state.began = (
-            state.good
-            if state.began is good
-            else None
-            if state.began is None
-            else state.began.unprogrammed()
-        )
+        self._state.unprogram()
+        for kept in {id(t): t for t in (self._trusted, self._fresh) if t is not None}.values():
+            kept.unprogram()
 
     def header(self) -> dict[str, Any]:
         """What a run says of this trainer: chip, record, back end, rule, seed, versions."""
@@ -497,16 +506,18 @@ class Trainer:
         started = time.perf_counter() - state.wall_seconds
         saved = time.perf_counter()
         steps = -(-len(train.targets) // schedule.batch)
-        with _Interruptions(bench) as interruptions:
+        with _Interruptions(bench) as interruptions, self._one_plan():
             self._run, self._waits, self._interruptions = run, True, interruptions
             if bench is not None:
                 bench.light_on()
+            self._plan_now()
             self._trust_now()
             while state.epoch < schedule.epochs and not state.stopped:
                 for batch in self._batches(train, schedule, steps):
                     try:
-                        self.watch(run)
-                        result = self._step(batch)
+                        with self._as_planned():
+                            self.watch(run)
+                            result = self._step(batch)
                         if bench is not None:
                             bench.check_peers()
                         self._absorb(result, len(batch.labels))
@@ -556,12 +567,32 @@ class Trainer:
         if not waits:
             raise error
         bench.recover(error, self.on_wait, self._asked_to_stop)
+        if self._plan is not None:
+            self._plan_now()
         self.chip.forget()
         seconds = time.perf_counter() - began
         self.runner.statistics.recoveries += 1
         self.runner.statistics.recovery_seconds += seconds
         if run is not None:
             run.event("back", seconds=round(seconds, 3))
+
+    @contextmanager
+    def _one_plan(self) -> Iterator[None]:
+        """Within, from ``_plan_now`` on: see there."""
+        try:
+            yield
+        finally:
+            self._plan = None
+
+    def _plan_now(self) -> None:
+        """Light is on: what follows belongs together, until somebody makes the bench safe."""
+        self._plan = None if self.bench is None else self.bench.gate.plans.current
+
+    def _as_planned(self) -> AbstractContextManager[None]:
+        """Within: a safe state that somebody else took since light went on is not gone past (SafeStateTaken)."""
+        if self.bench is None or self._plan is None:
+            return nullcontext()
+        return self.bench.gate.plans.made(self._plan)
 
     def _asked_to_stop(self) -> None:
         if self._interruptions is not None and self._interruptions.requested:
@@ -572,7 +603,8 @@ class Trainer:
         losses = 0
         while True:
             try:
-                result = work()
+                with self._as_planned():
+                    result = work()
                 if self.bench is not None:
                     self.bench.make_sure()
                 return result

@@ -19,10 +19,8 @@ from hilonn.devices import Modulators, PhaseShifters, Photodetectors, Timing
 from hilonn.errors import (
     CalibrationError,
     ConfigError,
-    HilonnError,
     InterlockError,
     LimitError,
-    tell_too,
 )
 from hilonn.records import Records
 from hilonn.registry import Wire
@@ -316,6 +314,14 @@ class HeaterChip(MatrixChip):
 
         On a bench of wires the detectors are armed and the modulators loaded meanwhile: they are other boxes.
         """
+        with self._shifters.gate.plans.made(), self._under_way(settings, extra) as finish:
+            yield finish
+
+    @contextmanager
+    def _under_way(
+        self, settings: Settings, extra: Mapping[int, float]
+    ) -> Iterator[Callable[[], None]]:
+        """``_programmed``, planned: a safe state taken meanwhile refuses what is not yet in a wire, here and in the block."""
         generation = self._gate_generation()
         if generation != self._generation:
             # A trip, a reconnect, a safe state: nothing is believed of what the device holds.
@@ -335,11 +341,19 @@ class HeaterChip(MatrixChip):
             self._settle()
             yield _ready
         else:
+            plans = self._shifters.gate.plans
+
+            def write(plan: int) -> None:
+                with plans.made(plan):
+                    self._write(drive)
+
             with ThreadPoolExecutor(1, "heaters") as pool:
-                writing = pool.submit(self._write, drive)
+                writing = pool.submit(write, plans.current)
 
                 def finish() -> None:
                     started = time.perf_counter()
+                    if not writing.done():
+                        self._shifters.gate.look_ahead()  # other boxes, while this one writes
                     writing.result()
                     self.statistics.wire_seconds += time.perf_counter() - started
                     self._settle()
@@ -348,12 +362,6 @@ class HeaterChip(MatrixChip):
                     yield finish
                 except BaseException as error:
                     failed = writing.exception()  # waits: nothing is under way when this is told
-                    if self._gate_generation() != generation:
-                        # The bench was made safe, or a box lost, meanwhile: what came after that is taken back.
-                        try:
-                            self._shifters.safe_state()
-                        except HilonnError as unsafe:
-                            tell_too(error, f"{self._shifters.name} may not be safe: {unsafe}")
                     if isinstance(failed, InterlockError):
                         raise failed from error
                     raise

@@ -15,7 +15,7 @@ from rich.text import Text
 from hilonn.bench import Bench
 from hilonn.chips import HeaterChip
 from hilonn.chips.chip import NOTHING, Settings
-from hilonn.errors import InterlockError, LimitError, SaturationError
+from hilonn.errors import InterlockError, LimitError, SafeStateTaken, SaturationError
 from hilonn.typing import FloatArray
 
 REDRAW = 0.2  # s
@@ -60,7 +60,7 @@ class Turning:
         except (ValueError, IndexError, OverflowError) as error:
             self.heater, self.step, self.light, self.drive = before
             self.said = f"{line!r} is not understood ({error}). {HELP}"
-        except InterlockError:
+        except (InterlockError, SafeStateTaken):
             raise  # the bench was made safe: nothing is put back
         except (LimitError, SaturationError) as error:
             self.heater, self.step, self.light, self.drive = before

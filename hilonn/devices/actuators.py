@@ -19,16 +19,10 @@ class Actuators(Bank):
     def write(self, drive: FloatArray) -> None:
         """Set every channel at once; ``drive`` (channels,) in the spec's unit.
 
-        Raises LimitError (shape, NaN, limits, gate) with nothing written.
+        Raises LimitError (shape, NaN, limits, gate) with nothing written; SafeStateTaken where a safe state came first.
         """
         array = self.check_drive(drive, "write", (self.channels,))
-        self.gate.admit(self, "write", array)
-        try:
-            self._write(array)
-        except BaseException:
-            self.gate.unknown(self, "write")
-            raise
-        self.gate.accepted(self, "write", array)
+        self._do("write", array, lambda: self._write(array))
 
     def read_back(self) -> FloatArray:
         """What the instrument says that it drives, (channels,), in the spec's unit."""

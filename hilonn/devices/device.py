@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -10,8 +13,20 @@ import numpy as np
 
 from hilonn.devices.gate import Gate, OpenGate
 from hilonn.devices.spec import ChannelSpec, Identity
-from hilonn.errors import ConfigError, LimitError
+from hilonn.errors import (
+    ConfigError,
+    DeviceError,
+    DeviceTimeout,
+    LimitError,
+    SafeStateTaken,
+    tell_too,
+)
 from hilonn.typing import FloatArray
+
+LONGEST_TURN = 3.0
+"""s of wall time that a safe state waits for a verb of the same device that is under way: longer than wires wait for an answer,
+so that it ends by itself."""
+_ZEROS = np.zeros(0)
 
 
 class Device(ABC):
@@ -19,7 +34,8 @@ class Device(ABC):
 
     Verbs that change hardware are final (checked when a subclass is defined): they check the
     request, ask the gate, and only then call the subclass's ``_verb``, which holds the wire and
-    nothing else.
+    nothing else. One verb is under way at a time: a safe state waits for the one that is in the wire, and whatever
+    was planned before it and is not yet in the wire is refused (SafeStateTaken).
     """
 
     final_verbs: ClassVar[frozenset[str]] = frozenset({"safe_state"})
@@ -33,6 +49,10 @@ class Device(ABC):
         self.name = name
         self.gate: Gate = OpenGate()
         self.is_open = False
+        self._turn = threading.RLock()
+        self._overtakings = 0
+        """How often a safe state went on beside a verb that did not end."""
+        self._beside = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -64,13 +84,85 @@ class Device(ABC):
         """Who answers on the wire."""
 
     def safe_state(self) -> None:
-        """Outputs off, light off, heaters at zero. Never refused by the gate."""
+        """Outputs off, light off, heaters at zero. Never refused by the gate.
+
+        A verb that is in the wire is let finish first. One that does not end within ``LONGEST_TURN`` is gone past; it takes itself
+        back should it end later, and DeviceError says so here.
+        """
+        self.gate.plans.call_off()
+        turn = self._turn.acquire(timeout=LONGEST_TURN)
+        if not turn:
+            self._overtakings += 1
+            self._beside = True
+        try:
+            try:
+                self._safe_state()
+            except BaseException:
+                self.gate.unknown(self, "safe_state")
+                raise
+            self.gate.accepted(self, "safe_state", _ZEROS)
+        finally:
+            if turn:
+                self._turn.release()
+            else:
+                self._beside = False
+        if not turn:
+            self.gate.unknown(self, "safe_state")
+            raise DeviceError(
+                f"{self.name}: made safe, but beside a verb that had not ended after {LONGEST_TURN:g} s and may end after it. "
+                "Look whether its outputs are off"
+            )
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Within: no other thread's verb is under way. DeviceTimeout where one does not end within ``LONGEST_TURN``."""
+        if not self._turn.acquire(timeout=LONGEST_TURN):
+            raise DeviceTimeout(
+                f"{self.name}: what another thread does with it has not ended after {LONGEST_TURN:g} s"
+            )
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def eases(self, verb: str, value: FloatArray) -> bool:
+        """Whether ``verb`` with ``value`` only takes light or heat away: no interlock and no safe state stands in its way."""
+        return False
+
+    def _do(self, verb: str, value: FloatArray, act: Callable[[], None]) -> None:
+        """``act``, if the gate admits it, in this device's turn."""
+        gate = self.gate
+        with gate.plans.made():
+            gate.ask(self, verb, value)
+            with self._turn:
+                overtakings = self._overtakings
+                if self._beside:
+                    raise SafeStateTaken(
+                        f"{self.name}.{verb}: a safe state is being taken; nothing was written"
+                    )
+                gate.admit(self, verb, value)
+                try:
+                    act()
+                except BaseException as error:
+                    gate.unknown(self, verb)
+                    if self._overtakings != overtakings:
+                        self._take_back(verb, error)
+                    raise
+                if self._overtakings != overtakings:
+                    gate.unknown(self, verb)
+                    late = SafeStateTaken(
+                        f"{self.name}.{verb} ended after a safe state that did not wait for it; its outputs were switched off again"
+                    )
+                    self._take_back(verb, late)
+                    raise late
+                gate.accepted(self, verb, value)
+
+    def _take_back(self, verb: str, error: BaseException) -> None:
+        """What was in the wire when a safe state went past it may have come after it."""
         try:
             self._safe_state()
-        except BaseException:
-            self.gate.unknown(self, "safe_state")
-            raise
-        self.gate.accepted(self, "safe_state", np.zeros(0))
+        except Exception as unsafe:  # noqa: BLE001 - told
+            tell_too(error, f"{self.name} may not be safe: {unsafe}")
 
     @abstractmethod
     def _open(self) -> None: ...

@@ -42,23 +42,11 @@ class Modulators(Bank):
                 f"{self.name}.load: {samples} samples asked, the box holds 1 to "
                 f"{self.max_samples}; split the batch. Nothing was written"
             )
-        self.gate.admit(self, "load", array)
-        try:
-            self._load(array, timing)
-        except BaseException:
-            self.gate.unknown(self, "load")
-            raise
-        self.gate.accepted(self, "load", array)
+        self._do("load", array, lambda: self._load(array, timing))
 
     def play(self) -> None:
         """Play what was loaded, as often as it was loaded for; returns when it has been started or played."""
-        self.gate.admit(self, "play", _NOTHING)
-        try:
-            self._play()
-        except BaseException:
-            self.gate.unknown(self, "play")
-            raise
-        self.gate.accepted(self, "play", _NOTHING)
+        self._do("play", _NOTHING, self._play)
 
     @abstractmethod
     def _load(self, drive: FloatArray, timing: Timing) -> None: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from hilonn.devices import (
     TemperatureController,
     Timing,
 )
+from hilonn.devices.gate import Plans
 from hilonn.errors import ConfigError, DeviceError, LimitError
 from hilonn.typing import FloatArray
 
@@ -33,6 +34,13 @@ class RecordingGate:
         self.asked: list[str] = []
         self.told: list[str] = []
         self.refuses = False
+        self.plans = Plans()
+
+    def ask(self, device: Device, verb: str, value: FloatArray) -> None:
+        return None
+
+    def look_ahead(self) -> None:
+        return None
 
     def admit(self, device: Device, verb: str, value: FloatArray) -> None:
         self.asked.append(verb)
@@ -42,8 +50,8 @@ class RecordingGate:
     def accepted(self, device: Device, verb: str, value: FloatArray) -> None:
         self.told.append(verb)
 
-    def passed(self) -> AbstractContextManager[None]:
-        return nullcontext()
+    def passed(self, plan: int) -> AbstractContextManager[None]:
+        return self.plans.made(plan)
 
     def unknown(self, device: Device, verb: str) -> None:
         self.told.append(f"unknown after {verb}")

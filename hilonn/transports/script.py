@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 
 from hilonn.errors import ConnectionLost
 from hilonn.transports.traffic import Line
@@ -67,11 +68,15 @@ class ReplayWire:
     """A wire whose traffic was logged: the same requests get the same answers, timeouts, unasked lines and losses of
     the connection, in the same order. Another request is ConnectionLost, and named."""
 
-    reopens = True
     slice = math.inf
 
     def __init__(self, lines: Sequence[Line], address: str) -> None:
         self.address = address
+        # A serial line was drained where a socket was opened again, and asked who is there.
+        self.reopens = not any(
+            a.direction == "recover" and b.direction not in ("open", "lost")
+            for a, b in pairwise(lines)
+        )
         self._lines = deque(line for line in lines if line.direction in _REPLAYED)
         self._asked = 0
 

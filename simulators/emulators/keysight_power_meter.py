@@ -36,7 +36,7 @@ SETTING, QUERY, READING, POINT = 1e-4, 5e-4, 3e-3, 1e-7
 """s, means: a setting, a query, a measurement besides its averaging time, a logged point that is read out."""
 OVER_RANGE = float(np.finfo(np.float32).max)
 """What the box answers for a reading above its range."""
-STAGES = 2
+STAGES = 4
 """Of an amplifier with automatic gain, a factor 2 apart: what a real one does within its range of 10 dB is not documented, but
 that its noise is less for weak light."""
 RANGES = (-30.0, -20.0, -10.0, 0.0, 10.0)

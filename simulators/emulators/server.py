@@ -85,8 +85,9 @@ class Server:
     def stop(self) -> None:
         """Close every connection and end every thread."""
         self.ask_to_stop()
-        for thread in self._threads:
-            thread.join(timeout=5.0)
+        for _ in range(2):  # who accepts may have let one more client in while it ended
+            for thread in list(self._threads):
+                thread.join(timeout=5.0)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -100,9 +101,8 @@ class Server:
         self.stop()
 
     def _spawn(self, work: threading.Thread) -> None:
-        self._threads = [t for t in self._threads if t.is_alive()]
-        self._threads.append(work)
         work.start()
+        self._threads = [*(t for t in self._threads if t.is_alive()), work]
 
     def _serve(self, peer: _Stream) -> None:
         """One client, until it goes or the server stops."""

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from hilonn.bench import Bench
-from hilonn.calibration import session
+from hilonn.calibration import held_out, session
 from hilonn.calibration.engine import Folder
-from hilonn.errors import CalibrationError, ConfigError, ResumeError
+from hilonn.errors import (
+    CalibrationError,
+    ConfigError,
+    ConnectionLost,
+    DeviceTimeout,
+    HilonnError,
+    InterlockError,
+    ResumeError,
+    SafeStateTaken,
+    SaturationError,
+)
 from hilonn.records import load_records
 from hilonn.simulators.connection import PlantConnection
 from hilonn.simulators.plant import Plant
@@ -141,3 +152,36 @@ def test_faulty_channels_are_named(tmp_path: Path) -> None:
     assert sorted(result["failed_channels"]) == ["detector:2", "heater:20", "heater:3"]
     assert result["twin_error"] < 1.5 * result["noise_floor"]
     assert Folder(tmp_path / "out").found["failed_channels"]
+
+
+@pytest.mark.parametrize(
+    ("error", "hidden"),
+    [
+        (InterlockError("the door is open"), False),
+        (ConnectionLost("the meter is gone"), False),
+        (DeviceTimeout("no answer"), False),
+        (SafeStateTaken("somebody made it safe"), False),
+        (CalibrationError("powers only"), True),
+        (SaturationError("too bright"), True),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_score_hides_no_loss(
+    error: HilonnError, hidden: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(chip: Any, count: int) -> float:
+        raise error
+
+    monkeypatch.setattr(held_out, "matrix_error", fails)
+    bench, outcome = SimpleNamespace(rewire=lambda name, records: None), SimpleNamespace(records=0)
+    rig = SimpleNamespace(setup=SimpleNamespace(oscillator=False))
+
+    def scored() -> dict[str, Any]:
+        parts: Any = (bench, rig, None, outcome, lambda what, done, count: None)
+        return session._scored(*parts)
+
+    if hidden:
+        assert scored()["matrix_error_reason"] == str(error)
+        return
+    with pytest.raises(type(error)):
+        scored()

@@ -8,9 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -175,3 +176,47 @@ def test_the_table_has_a_line_a_box_and_says_what_struck(width: int, tmp_path: P
     for name in running.servers:
         assert sum(line.split()[:1] == [name] for line in lines) == 1
     assert "STRUCK: interlock" in next(line for line in lines if " santec" in line)
+
+
+def played(started: Started) -> float:
+    """Seconds that the lab says its triggers needed at least: more than zero once something was played."""
+    address = started.said[-2].removeprefix("control ").rsplit(":", 1)
+    with socket.create_connection((address[0], int(address[1])), timeout=STOPS) as opened:
+        opened.sendall(b"FLOOR?\n")
+        return float(opened.makefile().readline())
+
+
+@posix
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("more", [("--latency",), ("--no-latency",)], ids=lambda more: more[0])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stops_soon_while_a_client_trains_and_the_machine_is_busy(
+    number: signal.Signals, more: tuple[str, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "lab.toml"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    hilonn = [sys.executable, "-m", "hilonn"]
+    with lab(out, *more) as started, ExitStack() as stack:
+
+        def start(*command: str) -> subprocess.Popen[bytes]:
+            process = stack.enter_context(subprocess.Popen(command, **quiet))  # type: ignore[call-overload]
+            stack.callback(process.kill)
+            return process  # type: ignore[no-any-return]
+
+        train = start(
+            *hilonn, "train", "digits16", "--bench", str(out), "--out", str(tmp_path / "run")
+        )
+        deadline = time.monotonic() + 120.0
+        while played(started) == 0.0:
+            assert train.poll() is None, "training ended before anything was played"
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        for _ in range(os.cpu_count() or 1):
+            start(sys.executable, "-c", "while True: pass")
+        asked = time.monotonic()
+        code, err = started.stop(number)
+        print(f"{number.name} {more[0]}: stopped after {time.monotonic() - asked:.2f} s")
+        assert code == 0
+        assert "lab-16 stopped after" in err
+    assert not list(tmp_path.glob("*.lab.lock"))

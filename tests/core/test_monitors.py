@@ -204,3 +204,24 @@ def test_records_go_through_a_checkpoint() -> None:
     with Bench.open("simulated") as bench:
         records = bench.chip().records
     assert Records.unpack(records.pack()).hash() == records.hash()
+
+
+def test_going_back_programs_nothing_of_an_old_record(tmp_path: Path) -> None:
+    """After a loss training goes back to what it trusted; settings found with a record that a monitor has replaced since are
+    no more than where to look for new ones."""
+    train, _, _ = centred_xor()
+    with Bench.open(bench_file(tmp_path, {}), seed=1) as bench:
+        bench.light_on()
+        trainer = Trainer(bench.chip(), NETWORK, RULE, seed=1)
+        trainer.read(train.inputs[:4])
+        trainer._trusted = trainer._reached(bench)
+        trainer._go_back()
+        assert all(p.weights is not None for p in trainer.runner.programmed())
+        old = [s.drive for p in trainer.runner.programmed() for s in p.settings]
+        trainer._trusted = trainer._reached(bench)
+        trainer._take(shifted(bench.chip().records, 0.3))
+        trainer._go_back()
+        assert all(p.weights is None for p in trainer.runner.programmed())
+        trainer.read(train.inputs[:4])
+        new = [s.drive for p in trainer.runner.programmed() for s in p.settings]
+        assert all(not np.array_equal(a, b) for a, b in zip(old, new, strict=True))

@@ -16,9 +16,11 @@ from hilonn.devices import ChannelSpec, Device, Identity, PhaseShifters
 from hilonn.errors import (
     ConnectionLost,
     DeviceError,
+    DeviceTimeout,
     InterlockError,
     Interrupted,
     LimitError,
+    SafeStateTaken,
     tell_too,
 )
 from hilonn.recovery import pause
@@ -26,7 +28,14 @@ from hilonn.safe_order import make_safe, stages
 from hilonn.safety import RAMP_SECONDS, Interlock, MembersGate, SafetyGate
 from hilonn.typing import FloatArray
 from hilonn.workers import Worker
-from tests.exits.small_bench import bench_file, heaters_of, laser_of, modulators_of, plant_of
+from tests.exits.small_bench import (
+    bench_file,
+    controller_of,
+    heaters_of,
+    laser_of,
+    modulators_of,
+    plant_of,
+)
 
 LONG = 20.0
 
@@ -92,7 +101,7 @@ def test_a_box_that_hangs_holds_up_none_of_the_others() -> None:
 
     helper = threading.Thread(target=answer)
     helper.start()
-    assert make_safe([[hung], [later]], steps, lambda d: workers[d.name]) == []
+    assert make_safe([[hung], [later]], steps, lambda d: workers[d.name], LONG) == []
     assert others_safe.is_set()
     helper.join()
     for worker in workers.values():
@@ -112,7 +121,7 @@ def test_order_is_kept_where_boxes_answer_and_every_failure_is_told() -> None:
         Box("c", lambda: done.append("c")),
     ]
     workers = {"a": Worker("a"), "b": Worker("b")}
-    failures = make_safe([[box] for box in boxes], steps, lambda d: workers.get(d.name))
+    failures = make_safe([[box] for box in boxes], steps, lambda d: workers.get(d.name), LONG)
     assert done == ["a", "b", "c"]
     assert [str(f) for f in failures] == ["b is broken"]
     for worker in workers.values():
@@ -193,6 +202,125 @@ def test_an_interlock_of_a_laser_rests_while_it_is_dark() -> None:
     assert gate.seen == np.inf
 
 
+def test_what_is_due_soon_is_looked_at_ahead() -> None:
+    value, lit = [5.0], [True]
+    gate, trips = watched(value, lit, every=1.0)
+    clock, reads = gate._clock, []
+    gate.watch(Interlock("y", lambda: reads.append(1) or 0.0, every=1.0))  # type: ignore[func-returns-value]
+    gate.check_interlocks()
+    for seconds, count in ((0.4, 1), (0.2, 2), (0.45, 2), (0.1, 3)):
+        clock.sleep(seconds)
+        gate.look_ahead()
+        assert len(reads) == count
+        gate.check_interlocks()  # nothing is left for it
+        assert len(reads) == count
+    value[0] = 11.0
+    clock.sleep(0.6)
+    with pytest.raises(InterlockError):
+        gate.look_ahead()
+    assert trips == [1]
+
+
+def test_threads_side_by_side_ask_a_silent_box_once() -> None:
+    """It takes its timeout once, not once a thread; the next that asks does ask."""
+    gate = SafetyGate(VirtualClock())
+    asked, second_waits, reads = threading.Event(), threading.Event(), []
+
+    def read() -> float:
+        reads.append(1)
+        asked.set()
+        assert second_waits.wait(LONG)
+        raise DeviceTimeout("the controller does not answer")
+
+    gate.watch(Interlock("x", read))
+    found: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            gate.check_interlocks()
+        except DeviceTimeout as error:
+            found.append(error)
+
+    class Noticing:
+        """The gate's lock, which tells when a second thread comes for it."""
+
+        def __init__(self) -> None:
+            self.lock, self.came = threading.RLock(), 0
+
+        def __enter__(self) -> None:
+            self.came += 1
+            if self.came == 2:
+                second_waits.set()
+            self.lock.acquire()
+
+        def __exit__(self, *error: object) -> None:
+            self.lock.release()
+
+    gate._reading = Noticing()  # type: ignore[assignment]
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    threads[0].start()
+    assert asked.wait(LONG)
+    threads[1].start()
+    for thread in threads:
+        thread.join(LONG)
+    assert [str(e) for e in found] == ["the controller does not answer"] * 2
+    assert reads == [1]
+    ask()
+    assert reads == [1, 1]
+
+
+def test_a_trip_is_not_forgotten_in_the_dark() -> None:
+    """Only light can tell whether it lets go: it stays off until somebody says so, and trips again where it is no better."""
+    value, lit = [11.0], [True]
+    gate, trips = watched(value, lit)
+
+    def dark() -> None:
+        trips.append(1)
+        lit[0] = False
+
+    gate.on_trip = dark
+    with pytest.raises(InterlockError, match=r"is outside 0 \.\. 10"):
+        gate.check_interlocks()
+    gate.check_interlocks()  # it rests in the dark
+    for _ in range(2):
+        with pytest.raises(InterlockError, match=r"x has tripped.*look_again"):
+            gate.ask_light()
+    gate.look_again()
+    gate.ask_light()
+    lit[0], value[0] = True, 9.0  # better, but not within the levels at which it lets go
+    with pytest.raises(InterlockError, match="not within the levels"):
+        gate.check_interlocks()
+    assert trips == [1, 1]
+    assert not lit[0]
+    with pytest.raises(InterlockError, match="light stays off"):
+        gate.ask_light()
+    gate.look_again()
+    lit[0], value[0] = True, 5.0
+    gate.check_interlocks()
+    lit[0] = False
+    gate.ask_light()
+
+
+def test_a_bench_keeps_dark_after_a_trip_of_its_laser(tmp_path: Path) -> None:
+    tail = '[[safety.interlocks]]\ndevice = "laser"\nquantity = "power"\nlow = 1e-6\n'
+    with Bench.open(bench_file(tmp_path, tail=tail)) as bench:
+        bench.light_on()
+        laser = laser_of(bench)
+        power = laser.power()
+        laser.set_power(0.0)
+        with pytest.raises(InterlockError, match="tripped"):
+            heaters_of(bench).write(np.zeros(heaters_of(bench).channels))
+        assert not laser.emission()
+        with bench.gate.making_safe():
+            laser.set_power(power)
+        with pytest.raises(InterlockError, match="light stays off"):
+            bench.light_on()
+        assert not plant_of(bench).emission
+        bench.gate.look_again()
+        bench.light_on()
+        assert plant_of(bench).emission
+
+
 def test_what_tripped_lets_go_within_its_levels_only_also_after_a_recovery() -> None:
     value, lit = [11.0], [True]
     gate, _ = watched(value, lit, every=60.0)
@@ -256,12 +384,12 @@ def test_a_bank_asks_interlocks_once_before_its_members_work(tmp_path: Path) -> 
 
         bench.gate.watch(Interlock("x", read))
         gate, member = MembersGate(bench.gate), modulators_of(bench)
-        gate.admit(member, "play", np.zeros(0))
+        gate.ask(member, "play", np.zeros(0))
         assert len(reads) == 1
-        with gate.passed():
-            bench.gate.admit(member, "play", np.zeros(0))
+        with gate.passed(gate.plans.current):
+            bench.gate.ask(member, "play", np.zeros(0))
         assert len(reads) == 1
-        bench.gate.admit(member, "play", np.zeros(0))
+        bench.gate.ask(member, "play", np.zeros(0))
         assert len(reads) == 2
 
 
@@ -300,6 +428,76 @@ def test_patience_and_a_wish_to_stop_end_the_waiting(tmp_path: Path) -> None:
         with pytest.raises(Interrupted):
             bench.recover(ConnectionLost("gone"), asked=asked)
         assert not plant_of(bench).emission
+
+
+def test_light_that_has_to_wait_does_not_outlast_patience(tmp_path: Path) -> None:
+    lines = {"safety": 'on_connection_lost = "wait"\npatience = 30.0'}
+    with Bench.open(bench_file(tmp_path, lines)) as bench:
+        bench.light_on()
+        controller = controller_of(bench)
+        controller.stable = lambda: False  # type: ignore[method-assign]
+        begun = bench.clock.now()
+        with pytest.raises(ConnectionLost, match=r"(?s)gone.*waited 30 s; then: a temperature"):
+            bench.recover(ConnectionLost("gone"))
+        assert bench.clock.now() - begun < 40.0
+        assert not plant_of(bench).emission
+
+
+def test_a_safe_state_of_another_thread_ends_the_waiting(tmp_path: Path) -> None:
+    lines = {"safety": 'on_connection_lost = "wait"'}
+    with Bench.open(bench_file(tmp_path, lines)) as bench:
+        controller = controller_of(bench)
+
+        def stable() -> bool:
+            thread = threading.Thread(target=bench.safe_state)
+            thread.start()
+            thread.join(LONG)
+            return True
+
+        controller.stable = stable  # type: ignore[method-assign]
+        with pytest.raises(SafeStateTaken):
+            bench.recover(ConnectionLost("gone"))
+        assert not plant_of(bench).emission
+
+
+def test_a_safe_state_that_never_ends_is_told(tmp_path: Path) -> None:
+    answers = threading.Event()
+    hung, other = Box("laser", lambda: (answers.wait(LONG), None)[1]), Box("heaters")
+    workers = {d.name: Worker(d.name) for d in (hung, other)}
+    failures = make_safe([[hung], [other]], steps, lambda d: workers[d.name], 0.01)
+    assert [type(f) for f in failures] == [DeviceTimeout]
+    assert "laser is not through" in str(failures[0])
+    answers.set()
+    for worker in workers.values():
+        worker.end()
+    with Bench.open(bench_file(tmp_path, {"devices.heaters": "limits.slew_rate = 0.1"})) as bench:
+        assert bench._longest_safe_state() >= 65.0  # 6.5 V at 0.1 V/s is no hanging
+
+
+def test_closing_tells_every_failure_and_closes_all(tmp_path: Path) -> None:
+    bench = Bench.open(bench_file(tmp_path))
+    closed: list[str] = []
+    for name, device in bench.devices.items():
+
+        def close(name: str = name) -> None:
+            closed.append(name)
+            if name in ("laser", "heaters"):
+                raise OSError(f"{name} sticks")
+
+        device.close = close  # type: ignore[method-assign]
+    laser_of(bench)._safe_state = lambda: broken()  # type: ignore[method-assign]
+
+    def broken() -> None:
+        raise DeviceError("the laser does not answer")
+
+    with pytest.raises(
+        DeviceError,
+        match=r"(?s)did not close whole.*does not answer.*heaters: OSError: heaters sticks",
+    ) as caught:
+        bench.close()
+    assert "devices.laser: OSError: laser sticks" in str(caught.value)
+    assert closed == list(bench.devices)
+    bench.close()  # twice
 
 
 def test_pauses_are_cut_into_slices() -> None:

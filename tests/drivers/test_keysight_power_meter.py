@@ -24,7 +24,7 @@ from hilonn.transports.visa import VisaWire
 from hilonn.typing import FloatArray
 from tests.drivers.faults import FAULTS, NAMED, survives
 from tests.drivers.light import Lit
-from tests.drivers.wires import scripted, wired
+from tests.drivers.wires import PATIENT, scripted, wired
 
 BY_TRIGGER = Timing(sample_period=1e-4, trigger="inputs")
 BY_ITSELF = Timing(sample_period=1e-4)
@@ -53,7 +53,10 @@ class TestByLogging(PhotodetectorsContract):
         if request.param == "pty":
             server = PtyServer(server.instrument)
         chosen = options(chained=request.param != "unchained", channels=3)
-        with wired(server) as transport, KeysightPowerMeter("meter", transport, chosen) as opened:
+        with (
+            wired(server, PATIENT) as transport,
+            KeysightPowerMeter("meter", transport, chosen) as opened,
+        ):
             yield opened
 
 
@@ -61,7 +64,7 @@ class TestOneByOne(PhotodetectorsContract):
     @pytest.fixture
     def device(self) -> Iterator[KeysightPowerMeter]:
         with (
-            wired(box()) as transport,
+            wired(box(), PATIENT) as transport,
             KeysightPowerMeter("meter", transport, options(reading="single")) as opened,
         ):
             yield opened
@@ -108,7 +111,48 @@ START = [
     (STATES, b"LOGGING_STABILITY,PROGRESS;LOGGING_STABILITY,PROGRESS\n"),
 ]
 DONE = (STATES, b"LOGGING_STABILITY,COMPLETE;LOGGING_STABILITY,COMPLETE\n")
+LAST = b":SENS2:FUNC:STAT?\n"
 RESULTS = b":SENS1:FUNC:RES?;:SENS2:FUNC:RES?\n"
+
+
+@pytest.mark.parametrize("why", ["ask_all", "apart", "edge a point"])
+def test_every_slot_is_asked_where_they_may_end_apart(why: str) -> None:
+    """Asked for; or one was seen to end before one that is asked later; or each counts edges of its own."""
+    data = floats(1e-6, 2e-6, 3e-6, 4e-6)
+    apart = [(STATES, b"LOGGING_STABILITY,COMPLETE;LOGGING_STABILITY,PROGRESS\n")]
+    chosen: dict[str, object] = {}
+    if why == "ask_all":
+        chosen = {"ask_all": True}
+    elif why == "edge a point":
+        chosen = {"trigger": "sample"}
+    set_log = [(a.replace(b"CME", b"SME") if chosen.get("trigger") else a, b) for a, b in SET_LOG]
+    log = [*START, *(apart if why == "apart" else []), DONE, (RESULTS, data + b";" + data + b"\n")]
+    exchanges = [*OPENING, *set_log, *log, *START, DONE, (RESULTS, data + b";" + data + b"\n")]
+    with scripted(exchanges) as transport:
+        device = KeysightPowerMeter("meter", transport, options(channels=2, **chosen))
+        device.open()
+        for _ in range(2):
+            device.arm(4, 1, BY_TRIGGER)
+            device.fetch()
+
+
+def test_a_log_that_is_not_done_after_all_is_no_reading() -> None:
+    """The last slot says that it is done; the other one refuses its results, or has too few."""
+    data, few = floats(1e-6, 2e-6, 3e-6, 4e-6), floats(1e-6, 2e-6)
+    stale = b'-231,"Data questionable"\n'
+    first = [*START, DONE, (RESULTS, data + b";" + data + b"\n")]
+    second = [*START, (LAST, b"LOGGING_STABILITY,COMPLETE\n")]
+    errors = [(b"SYST:ERR?\n", stale), (b"SYST:ERR?\n", NO_ERROR)]
+    for answer in (few + b";" + data + b"\n", b""):
+        exchanges = [*OPENING, *SET_LOG, *first, *second, (RESULTS, answer), *errors]
+        with scripted(exchanges) as transport:
+            device = KeysightPowerMeter("meter", transport, options(channels=2))
+            device.open()
+            device.arm(4, 1, BY_TRIGGER)
+            device.fetch()
+            device.arm(4, 1, BY_TRIGGER)
+            with pytest.raises(DeviceError, match="-231"):
+                device.fetch()
 
 
 def test_golden_frames_of_a_log() -> None:
@@ -121,8 +165,9 @@ def test_golden_frames_of_a_log() -> None:
         (STATES, b"LOGGING_STABILITY,PROGRESS;LOGGING_STABILITY,COMPLETE\n"),
         DONE,
         (RESULTS, first + b";" + second + b"\n"),
-        *START,  # the same log again: nothing is set, one round trip
-        DONE,
+        *START,  # the same log again: nothing is set, one round trip, and the last slot tells for all
+        (LAST, b"LOGGING_STABILITY,PROGRESS\n"),
+        (LAST, b"LOGGING_STABILITY,COMPLETE\n"),
         (RESULTS, first + b";" + first + b"\r\n"),
     ]
     with scripted(exchanges) as transport:
