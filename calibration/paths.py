@@ -29,6 +29,7 @@ from hilonn.calibration.rig import Rig, Setup
 from hilonn.calibration.routine import Effort, Failure, Fit, Parameters, Progress, Routine
 from hilonn.calibration.stages import Layout, Optics, layout_of, transfer
 from hilonn.errors import CalibrationError
+from hilonn.mesh import UNITARY_MESHES
 from hilonn.records import Quantity, Records
 from hilonn.typing import FloatArray, IntArray
 
@@ -83,7 +84,7 @@ class Paths(Routine):
     parameters = PathParameters
 
     def applies(self, setup: Setup) -> bool:
-        return setup.architecture == "unitary_mesh" and not setup.oscillator
+        return setup.architecture in UNITARY_MESHES and not setup.oscillator
 
     def effort(self, setup: Setup, parameters: Any) -> Effort:
         layout = layout_of(setup.architecture, setup.ports)
@@ -182,7 +183,7 @@ class OuterPhases(Routine):
     parameters = PathParameters
 
     def applies(self, setup: Setup) -> bool:
-        return setup.architecture == "unitary_mesh" and not setup.oscillator
+        return setup.architecture in UNITARY_MESHES and not setup.oscillator
 
     def effort(self, setup: Setup, parameters: Any) -> Effort:
         layout = layout_of(setup.architecture, setup.ports)
