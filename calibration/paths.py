@@ -3,11 +3,14 @@
 Paths: interferometers (column c, upper port m) with the same m - c form a diagonal. Light that enters at its head can leave
 at its foot only if every one of them crosses, as long as those between it and the edge are in bar state: the reading
 is a product of their cross powers, and each is a clean fringe of its own theta. The main diagonal needs nothing known;
-each next one uses the ones before as mirrors.
+each next one uses the ones before as mirrors. Mirrors leak a few per cent of the field, which meets the path's own at an
+interferometer's other port and would displace its fringe by as much: the sign turns with phi, and the mean of two fringes,
+phi half a turn apart, stands where it should.
 
 Meta-interferometers: with all in bar state but (c - 2, m) and (c, m), which split evenly, the two paths between them
-are one interferometer whose fringe is that of phi (c, m). Inputs and outputs carry no known phase: phi of the first two
-columns and the output heaters are gauges, left at zero.
+are one interferometer whose fringe is that of phi (c, m). Inputs and outputs carry no known phase: phi of the
+interferometers that none stands before (a rectangle's first two columns, a triangle's first diagonal) and the output heaters
+are gauges, left at zero.
 
 Reference: calibration.md sections 4 and 5. What neighbours warm is not known yet: it stays in these values (0.1 rad at 1 % a
 neighbour), until all heaters are fitted together.
@@ -39,35 +42,41 @@ READS = 8
 
 class PathParameters(Parameters):
     """``points`` of a fringe, ``turns`` that it covers by the datasheet; ``tries``: random settings among which a path
-    that lets light through is looked for; ``climbs``: rounds of setting all of a path to cross."""
+    that lets light through is looked for; ``climbs``: rounds of setting all of a path to cross; ``flips``: whether fringes
+    behind mirrors are read at two phi half a turn apart."""
 
     points: int = Field(default=24, ge=12)
     turns: float = Field(default=1.2, gt=0.5)
     averages: int = Field(default=8, ge=1)
     tries: int = Field(default=200, ge=1)
     climbs: int = Field(default=3, ge=1)
+    flips: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """``mzis`` in the order of the light, from ``entry`` to ``leave`` (ports)."""
+    """``mzis`` in the order of the light, from ``entry`` to ``leave`` (ports); ``alone``: there is no other way between these."""
 
     mzis: IntArray
     entry: int
     leave: int
+    alone: bool
 
 
 def paths(layout: Layout, columns: IntArray) -> list[Path]:
-    """All diagonals of a rectangular mesh, the main one first. ``columns`` (mzis,)."""
+    """All diagonals of a mesh, the main one first: of a triangular mesh those of its rows. ``columns`` (mzis,)."""
     found = []
-    ports = layout.ports
-    for shift in sorted(range(-(ports - 1), ports), key=abs):
-        mzis = np.flatnonzero(layout.top - columns == shift)
-        if len(mzis):
-            mzis = mzis[np.argsort(columns[mzis])]
-            first, last = int(mzis[0]), int(mzis[-1])
-            found.append(Path(mzis, int(layout.top[first]), int(layout.top[last]) + 1))
+    shifts = layout.top - columns
+    for shift in sorted(set(shifts.tolist()), key=lambda s: (abs(s), s)):
+        mzis = np.flatnonzero(shifts == shift)
+        mzis = mzis[np.argsort(columns[mzis])]
+        first, last = int(mzis[0]), int(mzis[-1])
+        found.append(Path(mzis, int(layout.top[first]), int(layout.top[last]) + 1, shift == 0))
     return found
+
+
+def _tries(parameters: PathParameters, way: Path) -> int:
+    return parameters.tries if len(way.mzis) > 2 else 4
 
 
 def columns_of(layout: Layout) -> IntArray:
@@ -88,7 +97,12 @@ class Paths(Routine):
 
     def effort(self, setup: Setup, parameters: Any) -> Effort:
         layout = layout_of(setup.architecture, setup.ports)
-        passes = parameters.tries + (parameters.climbs + 1) * layout.mzis * parameters.points
+        ways = paths(layout, columns_of(layout))
+        sweeps = (parameters.climbs + 1) * layout.mzis
+        if parameters.flips:
+            sweeps += layout.mzis - len(ways[0].mzis)
+        tries = sum(_tries(parameters, way) for way in ways)
+        passes = tries + sweeps * parameters.points
         return Effort(passes, passes * 3 * READS * parameters.averages)
 
     def acquire(
@@ -126,7 +140,7 @@ class Paths(Routine):
         rng = np.random.default_rng([setup.ports, 54, int(own[0])])
         top = top_of(setup, 1.0)[own]
         best, brightest = volts.copy(), -np.inf
-        for _ in range(parameters.tries if len(way.mzis) > 2 else 4):
+        for _ in range(_tries(parameters, way)):
             trial = volts.copy()
             trial[own] = on_grid(setup, np.sqrt(rng.random(len(own)) * top * nominal_ohm(setup)))
             light = _light(rig, known, trial, way.entry, parameters.averages)[way.leave]
@@ -139,6 +153,13 @@ class Paths(Routine):
                 best[h] = _drive_at(setup, _fringe(setup, x, y, rise), 0.0, int(h), rise)
         found = [self._swept(rig, known, parameters, best, int(h), way) for h in own]
         cold, light = (np.array(part) for part in zip(*found, strict=True))
+        if parameters.flips and not way.alone:
+            for i, k in enumerate(way.mzis):
+                phi = int(layout.phi[k])
+                flipped = best.copy()
+                flipped[phi] = _half_a_turn_off(setup, phi, best[phi])
+                light[i] += self._swept(rig, known, parameters, flipped, int(own[i]), way)[1]
+            light /= 2
         return {"cold": cold, "light": light, "mzis": way.mzis}
 
     def _swept(
@@ -187,7 +208,7 @@ class OuterPhases(Routine):
 
     def effort(self, setup: Setup, parameters: Any) -> Effort:
         layout = layout_of(setup.architecture, setup.ports)
-        passes = int((columns_of(layout) >= 2).sum()) * parameters.points
+        passes = len(meta(layout)) * parameters.points
         return Effort(passes, passes * 3 * READS * parameters.averages)
 
     def acquire(
@@ -258,7 +279,8 @@ class OuterPhases(Routine):
             rise,
             float(np.median(chip.uncertainty("heater_resistance_rise"))),
         )
-        unseen = np.concatenate((layout.phi[columns_of(layout) < 2], layout.stages[-1].index))
+        first = np.setdiff1d(np.arange(layout.mzis), [k for k, _ in meta(layout)])
+        unseen = np.concatenate((layout.phi[first], layout.stages[-1].index))
         values = dict(fit.chip)
         gauge = values["heater_phase_offset"]
         value, told = gauge.value.copy(), gauge.uncertainty.copy()
@@ -278,7 +300,7 @@ class OuterPhases(Routine):
 
 
 def meta(layout: Layout) -> list[tuple[int, int]]:
-    """Interferometers from the third column on, each with the one two columns before it on the same ports."""
+    """Interferometers behind another on the same two ports, each with it: it stands two columns before."""
     columns = columns_of(layout)
     where = {(int(c), int(m)): k for k, (c, m) in enumerate(zip(columns, layout.top, strict=True))}
     return [(k, where[c - 2, m]) for (c, m), k in sorted(where.items()) if (c - 2, m) in where]
@@ -331,10 +353,20 @@ def _light(rig: Rig, known: Records, volts: FloatArray, entry: int, averages: in
     pattern[:READS, entry] += full
     pattern[READS : 2 * READS, entry] -= full
     pattern = np.minimum(np.maximum(pattern, rig.setup.modulator_low), rig.setup.modulator_high)
-    rig.program(volts)
+    rig.program(np.append(volts, 0.0) if rig.setup.oscillator else volts)
     signal, _ = rig.ranged(pattern, averages, np.asarray(~known.photodetectors.accepted("dark")))
     both = signal[:, :ports] + signal[:, ports:]
     return np.asarray(both[: 2 * READS].mean(axis=0) - both[2 * READS :].mean(axis=0))
+
+
+def _half_a_turn_off(setup: Setup, heater: int, volts: float) -> float:
+    """Volts at half a turn more by the datasheet, or less where that is out of range."""
+    ohm, half = nominal_ohm(setup), setup.nominal.power_per_pi
+    cold = volts**2 / ohm
+    more = cold + half
+    if more > setup.drive_high[heater] ** 2 / ohm:
+        more = max(cold - half, 0.0)
+    return float(on_grid(setup, np.array(np.sqrt(more * ohm))))
 
 
 def _middle(setup: Setup) -> FloatArray:

@@ -91,24 +91,31 @@ class UnitaryMeshChip(CoherentChip):
         self, matrices: FloatArray, near: Sequence[Settings | None]
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         count, m, n = matrices.shape
-        half = self.outputs
-        corner = np.zeros((count, half, half))
+        corner = np.zeros((count, self.outputs, self.outputs))
         corner[:, :m, :n] = matrices
-        left, singular, right = np.linalg.svd(corner)
-        scale = np.where(singular[:, 0] == 0.0, 1.0, singular[:, 0])
-        singular = np.minimum(singular / scale[:, None], 1.0)
-        rest = np.sqrt(1.0 - singular**2)[:, None, :]
-        whole = np.zeros((count, self.ports, self.ports))
-        whole[:, 2 * half :, 2 * half :] = np.eye(self.ports - 2 * half)
-        contraction = (left * singular[:, None, :]) @ right
-        left_t, right_t = left.transpose(0, 2, 1), right.transpose(0, 2, 1)
-        whole[:, :half, :half] = contraction
-        whole[:, :half, half : 2 * half] = (left * rest) @ left_t
-        whole[:, half : 2 * half, :half] = (right_t * rest) @ right
-        whole[:, half : 2 * half, half : 2 * half] = -contraction.transpose(0, 2, 1)
+        whole, scale = dilated(corner, self.ports)
         phases = self._mesh.decompose_flat(self._output_turn * whole * self._input_turn)
         nothing = np.zeros((count, 0))
         return self._known.corrected_flat(phases), scale, nothing, nothing
+
+
+def dilated(corner: FloatArray, ports: int) -> tuple[FloatArray, FloatArray]:
+    """Orthogonal matrices (k, ports, ports) whose upper left corners are ``corner`` (k, ports // 2, ports // 2) divided by
+    its largest singular value (k,), which is returned too; 1 for zeros."""
+    count, half = corner.shape[:2]
+    left, singular, right = np.linalg.svd(corner)
+    scale = np.where(singular[:, 0] == 0.0, 1.0, singular[:, 0])
+    singular = np.minimum(singular / scale[:, None], 1.0)
+    rest = np.sqrt(1.0 - singular**2)[:, None, :]
+    whole = np.zeros((count, ports, ports))
+    whole[:, 2 * half :, 2 * half :] = np.eye(ports - 2 * half)
+    contraction = (left * singular[:, None, :]) @ right
+    left_t, right_t = left.transpose(0, 2, 1), right.transpose(0, 2, 1)
+    whole[:, :half, :half] = contraction
+    whole[:, :half, half : 2 * half] = (left * rest) @ left_t
+    whole[:, half : 2 * half, :half] = (right_t * rest) @ right
+    whole[:, half : 2 * half, half : 2 * half] = -contraction.transpose(0, 2, 1)
+    return whole, scale
 
 
 class TriangularMeshChip(UnitaryMeshChip):
