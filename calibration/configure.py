@@ -18,7 +18,7 @@ from hilonn.calibration.engine import Folder
 from hilonn.calibration.raw import Raw
 from hilonn.calibration.rig import Interrupted, Rig, Setup, rig_of
 from hilonn.calibration.routine import Progress
-from hilonn.calibration.self_configuration import METHODS, Configured, Options
+from hilonn.calibration.self_configuration import Configured, Options
 from hilonn.errors import ConfigError, StorageError
 from hilonn.records import Records, load_records
 from hilonn.typing import FloatArray
@@ -49,8 +49,6 @@ def configure(
     passes and seconds before light goes on. Raises what devices raise, with the bench made safe; KeyboardInterrupt where
     somebody asked to stop: what was found is on disk, and the same call goes on from it.
     """
-    if method not in METHODS:
-        raise ConfigError(f"no method {method!r}: there are {' and '.join(METHODS)}")
     wanted, own = read_matrix(matrix), options or Options()
     with (
         Bench.open(
@@ -59,7 +57,7 @@ def configure(
         bench.interruptions() as asked,
     ):
         rig = rig_of(bench, chip, asked)
-        self_configuration.whole_matrix(wanted, rig.setup)
+        self_configuration.prepared(method, rig.setup, wanted)
         boxes = _boxes(rig.setup) if record is None else []
         _tell(rig.setup, method, boxes, own, ahead)
         bench.light_on()

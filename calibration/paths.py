@@ -18,7 +18,7 @@ neighbour), until all heaters are fitted together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -75,10 +75,6 @@ def paths(layout: Layout, columns: IntArray) -> list[Path]:
     return found
 
 
-def _tries(parameters: PathParameters, way: Path) -> int:
-    return parameters.tries if len(way.mzis) > 2 else 4
-
-
 def columns_of(layout: Layout) -> IntArray:
     """The column of each interferometer (mzis,)."""
     found = np.zeros(layout.mzis, int)
@@ -98,11 +94,13 @@ class Paths(Routine):
     def effort(self, setup: Setup, parameters: Any) -> Effort:
         layout = layout_of(setup.architecture, setup.ports)
         ways = paths(layout, columns_of(layout))
-        sweeps = (parameters.climbs + 1) * layout.mzis
+        known = setup.architecture == "triangular_mesh"  # how each is brought to cross
+        sweeps = (1 if known else parameters.climbs) + 1
+        passes = sweeps * layout.mzis * parameters.points
         if parameters.flips:
-            sweeps += layout.mzis - len(ways[0].mzis)
-        tries = sum(_tries(parameters, way) for way in ways)
-        passes = tries + sweeps * parameters.points
+            passes += (layout.mzis - len(ways[0].mzis)) * parameters.points
+        if not known:
+            passes += sum(parameters.tries if len(w.mzis) > 2 else 4 for w in ways)
         return Effort(passes, passes * 3 * READS * parameters.averages)
 
     def acquire(
@@ -137,20 +135,10 @@ class Paths(Routine):
         """Every fringe of one path: ``cold`` and ``light`` (mzis, points)."""
         setup = rig.setup
         own = layout.theta[way.mzis]
-        rng = np.random.default_rng([setup.ports, 54, int(own[0])])
-        top = top_of(setup, 1.0)[own]
-        best, brightest = volts.copy(), -np.inf
-        for _ in range(_tries(parameters, way)):
-            trial = volts.copy()
-            trial[own] = on_grid(setup, np.sqrt(rng.random(len(own)) * top * nominal_ohm(setup)))
-            light = _light(rig, known, trial, way.entry, parameters.averages)[way.leave]
-            if light > brightest:
-                best, brightest = trial, light
-        for _ in range(parameters.climbs):
-            for h in own:
-                x, y = self._swept(rig, known, parameters, best, int(h), way)
-                rise = known_rise(known)
-                best[h] = _drive_at(setup, _fringe(setup, x, y, rise), 0.0, int(h), rise)
+        if setup.architecture == "triangular_mesh":
+            best = self._crossing_from_the_sides(rig, known, parameters, layout, way, volts)
+        else:
+            best = self._crossing(rig, known, parameters, own, way, volts)
         found = [self._swept(rig, known, parameters, best, int(h), way) for h in own]
         cold, light = (np.array(part) for part in zip(*found, strict=True))
         if parameters.flips and not way.alone:
@@ -161,6 +149,52 @@ class Paths(Routine):
                 light[i] += self._swept(rig, known, parameters, flipped, int(own[i]), way)[1]
             light /= 2
         return {"cold": cold, "light": light, "mzis": way.mzis}
+
+    def _crossing_from_the_sides(
+        self,
+        rig: Rig,
+        known: Records,
+        parameters: PathParameters,
+        layout: Layout,
+        way: Path,
+        volts: FloatArray,
+    ) -> FloatArray:
+        """``volts`` with all of a triangle's path at cross, the last one first: what enters at an interferometer's lower port
+        comes straight from an input, through mirrors, and leaves at the foot if it stays below."""
+        setup, rise = rig.setup, known_rise(known)
+        best = volts.copy()
+        for k in way.mzis[::-1]:
+            h, side = int(layout.theta[k]), int(layout.top[k]) + 1
+            x, y = self._swept(rig, known, parameters, best, h, replace(way, entry=side))
+            best[h] = _drive_at(setup, _fringe(setup, x, y, rise), np.pi, h, rise)
+        return best
+
+    def _crossing(
+        self,
+        rig: Rig,
+        known: Records,
+        parameters: PathParameters,
+        own: IntArray,
+        way: Path,
+        volts: FloatArray,
+    ) -> FloatArray:
+        """``volts`` with all of a path at cross, from a random setting that lets some light through."""
+        setup = rig.setup
+        rng = np.random.default_rng([setup.ports, 54, int(own[0])])
+        top = top_of(setup, 1.0)[own]
+        best, brightest = volts.copy(), -np.inf
+        for _ in range(parameters.tries if len(way.mzis) > 2 else 4):
+            trial = volts.copy()
+            trial[own] = on_grid(setup, np.sqrt(rng.random(len(own)) * top * nominal_ohm(setup)))
+            light = _light(rig, known, trial, way.entry, parameters.averages)[way.leave]
+            if light > brightest:
+                best, brightest = trial, light
+        for _ in range(parameters.climbs):
+            for h in own:
+                x, y = self._swept(rig, known, parameters, best, int(h), way)
+                rise = known_rise(known)
+                best[h] = _drive_at(setup, _fringe(setup, x, y, rise), 0.0, int(h), rise)
+        return best
 
     def _swept(
         self,

@@ -57,14 +57,12 @@ POLISH, CAREFUL = 4, 32
 
 class Options(Parameters):
     """``averages`` of each play; ``rounds`` of polishing at most, fewer where a round gains less than ``enough`` of
-    fidelity; how mirrors are found: ``mirror_points`` a fringe, ``mirror_tries``, ``mirror_climbs`` as ``PathParameters``."""
+    fidelity; ``mirror_points`` of a fringe by which a mirror is found."""
 
     averages: int = 16
     rounds: int = 6
     enough: float = 2e-4
     mirror_points: int = 12
-    mirror_tries: int = 24
-    mirror_climbs: int = 1
 
 
 DEFAULT = Options()
@@ -108,12 +106,7 @@ def progressive(
     goes on from there. Raises ConfigError for another mesh or matrix, CalibrationError for a heater without effect, Interrupted where
     somebody asked to stop, and what devices raise.
     """
-    if rig.setup.architecture != "triangular_mesh":
-        raise ConfigError(
-            f"{rig.setup.chip} is a {rig.setup.architecture}: rows are nulled one after another on a triangular_mesh only; "
-            "a rectangular one takes `parallel`"
-        )
-    wanted = whole_matrix(matrix, rig.setup)
+    wanted = prepared("progressive", rig.setup, matrix)
     return _configured("progressive", rig, known, wanted, raw, options, progress)
 
 
@@ -126,13 +119,25 @@ def parallel(
     progress: Progress = lambda what, done, count: None,
 ) -> Configured:
     """As ``progressive``, column by column, on a rectangular or triangular mesh."""
-    if rig.setup.architecture not in UNITARY_MESHES:
+    wanted = prepared("parallel", rig.setup, matrix)
+    return _configured("parallel", rig, known, wanted, raw, options, progress)
+
+
+def prepared(method: str, setup: Setup, matrix: ArrayLike) -> FloatArray:
+    """``whole_matrix``, of a chip that ``method`` can configure. ConfigError for another one, or for another method."""
+    if method not in METHODS:
+        raise ConfigError(f"no method {method!r}: there are {' and '.join(METHODS)}")
+    if setup.architecture not in UNITARY_MESHES:
         raise ConfigError(
-            f"{rig.setup.chip} is a {rig.setup.architecture}: what configures itself is one mesh, "
+            f"{setup.chip} is a {setup.architecture}: what configures itself is one mesh, "
             f"{' or '.join(UNITARY_MESHES)}"
         )
-    wanted = whole_matrix(matrix, rig.setup)
-    return _configured("parallel", rig, known, wanted, raw, options, progress)
+    if method == "progressive" and setup.architecture != "triangular_mesh":
+        raise ConfigError(
+            f"{setup.chip} is a {setup.architecture}: rows are nulled one after another on a triangular_mesh only; "
+            "a rectangular one takes `parallel`"
+        )
+    return whole_matrix(matrix, setup)
 
 
 def whole_matrix(matrix: ArrayLike, setup: Setup) -> FloatArray:
@@ -244,15 +249,28 @@ def passes(method: str, setup: Setup, options: Options) -> dict[str, int]:
     count = len(nodes_of(setup))
     eye = np.eye(setup.ports)
     sweep = 2 * (2 * POINTS + 2 * 3)  # two settings of what is behind, phi and theta, wide and near
-    paths = len({n.column - n.top for n in nodes_of(setup)})
     return {
         "balance": SETTINGS,
-        "mirrors": paths * options.mirror_tries
-        + (options.mirror_climbs + 1) * count * options.mirror_points,
+        "mirrors": Paths().effort(setup, _mirrors(setup, options)).passes,
         "nulls": sum(sweep for _ in jobs(method, setup, eye)),
         "polish": options.rounds * (2 * count * 3 + 2),
         "outputs": POINTS + 3 + 2 if setup.oscillator else 1,
     }
+
+
+def _mirrors(setup: Setup, options: Options) -> PathParameters:
+    """Less than a calibration takes: nulls forgive a mirror that is a little off. Long paths are harder to find."""
+    return PathParameters(
+        points=options.mirror_points,
+        tries=4 * setup.ports,
+        climbs=1 if setup.ports <= SHORT else 2,
+        averages=4,
+        flips=False,
+    )
+
+
+SHORT = 8
+"""Ports."""
 
 
 def _configured(
@@ -318,15 +336,8 @@ class _Run:
 
     def mirrors(self) -> None:
         """Every interferometer to its bar state, phi to half a turn; and where each divides evenly."""
-        o, setup, routine = self.options, self.rig.setup, Paths()
-        # Nulls forgive a mirror that is a little off.
-        parameters = PathParameters(
-            points=o.mirror_points,
-            tries=o.mirror_tries,
-            climbs=o.mirror_climbs,
-            averages=4,
-            flips=False,
-        )
+        setup, routine = self.rig.setup, Paths()
+        parameters = _mirrors(setup, self.options)
         raw = Raw(self.raw.folder / "mirrors")
         routine.acquire(self.rig, self.known, parameters, raw, self.progress)
         fit = routine.fit(setup, self.known, parameters, raw)

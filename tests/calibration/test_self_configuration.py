@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from hilonn.typing import FloatArray
 from tests.calibration.benches import bench_file
 from tests.calibration.hidden_truth import row_fidelity
 
-QUICK = Options(mirror_tries=12, rounds=1)
+QUICK = Options(rounds=1)
 TRIANGLE, RECTANGLE = "triangular_mesh", "unitary_mesh"
 WAYS = [("progressive", TRIANGLE), ("parallel", TRIANGLE), ("parallel", RECTANGLE)]
 
@@ -156,6 +157,9 @@ def test_what_cannot_be_had_is_refused(tmp_path: Path) -> None:
         known = bench.chip().records
     with pytest.raises(ConfigError, match="triangular_mesh only"):
         self_configuration.progressive(rig, known, np.eye(4), Raw(tmp_path))
+    svd = replace(rig.setup, architecture="svd_mesh")
+    with pytest.raises(ConfigError, match="one mesh, unitary_mesh or triangular_mesh"):
+        self_configuration.prepared("parallel", svd, np.eye(4))
     for bad, message in (
         (1j * np.eye(4), "signed amplitudes"),
         (2 * np.eye(4), "orthogonal"),

@@ -141,3 +141,15 @@ def test_faulty_channels_are_named(tmp_path: Path) -> None:
     assert sorted(result["failed_channels"]) == ["detector:2", "heater:20", "heater:3"]
     assert result["twin_error"] < 1.5 * result["noise_floor"]
     assert Folder(tmp_path / "out").found["failed_channels"]
+
+
+@pytest.mark.slow
+def test_a_triangular_mesh_becomes_a_record(tmp_path: Path) -> None:
+    """All routines know its columns, diagonals and gauges: predictions to the noise, matrices to the drive's steps."""
+    bench = bench_file(tmp_path, "triangular_mesh")
+    result = session.calibrate(bench, tmp_path / "out", seed=1, chip_seed=2)
+    assert result["failed_channels"] == []
+    assert result["twin_error"] < 1.3 * result["noise_floor"]
+    assert result["matrix_error"] < 0.01
+    record = load_records(tmp_path / "out" / "record.json")
+    assert record.chip.architecture == "triangular_mesh"
