@@ -2,7 +2,8 @@
 
 Paths: interferometers (column c, upper port m) with the same m - c form a diagonal. Light that enters at its head can leave
 at its foot only if every one of them crosses, as long as those between it and the edge are in bar state: the reading
-is a product of their cross powers, and each is a clean fringe of its own theta. The main diagonal needs nothing known;
+is a product of their cross powers, and each is a clean fringe of its own theta. Where they cross is found first, all of a
+column at once (``shutters``). The main diagonal needs nothing known;
 each next one uses the ones before as mirrors. Mirrors leak a few per cent of the field, which meets the path's own at an
 interferometer's other port and would displace its fringe by as much: the sign turns with phi, and the mean of two fringes,
 phi half a turn apart, stands where it should.
@@ -18,19 +19,21 @@ neighbour), until all heaters are fitted together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 from scipy.optimize import minimize_scalar
 
+from hilonn.calibration import shutters
 from hilonn.calibration.drives import nominal_ohm, on_grid, top_of
 from hilonn.calibration.fringes import Fringe, fit_fringe
 from hilonn.calibration.raw import Raw
 from hilonn.calibration.rig import Rig, Setup
 from hilonn.calibration.routine import Effort, Failure, Fit, Parameters, Progress, Routine
 from hilonn.calibration.stages import Layout, Optics, layout_of, transfer
+from hilonn.calibration.superpositions import Superpositions
 from hilonn.errors import CalibrationError
 from hilonn.mesh import UNITARY_MESHES
 from hilonn.records import Quantity, Records
@@ -41,8 +44,8 @@ READS = 8
 
 
 class PathParameters(Parameters):
-    """``points`` of a fringe, ``turns`` that it covers by the datasheet; ``tries``: random settings among which a path
-    that lets light through is looked for; ``climbs``: rounds of setting all of a path to cross; ``flips``: whether fringes
+    """``points`` of a fringe, ``turns`` that it covers by the datasheet; where an input, a detector or a heater cannot be used, ``tries``: random
+    settings among which a path that lets light through is looked for, ``climbs``: rounds of setting all of a path to cross; ``flips``: whether fringes
     behind mirrors are read at two phi half a turn apart."""
 
     points: int = Field(default=24, ge=12)
@@ -94,13 +97,9 @@ class Paths(Routine):
     def effort(self, setup: Setup, parameters: Any) -> Effort:
         layout = layout_of(setup.architecture, setup.ports)
         ways = paths(layout, columns_of(layout))
-        known = setup.architecture == "triangular_mesh"  # how each is brought to cross
-        sweeps = (1 if known else parameters.climbs) + 1
-        passes = sweeps * layout.mzis * parameters.points
+        passes = shutters.passes(setup) + layout.mzis * parameters.points
         if parameters.flips:
             passes += (layout.mzis - len(ways[0].mzis)) * parameters.points
-        if not known:
-            passes += sum(parameters.tries if len(w.mzis) > 2 else 4 for w in ways)
         return Effort(passes, passes * 3 * READS * parameters.averages)
 
     def acquire(
@@ -111,10 +110,11 @@ class Paths(Routine):
         rig.let_oscillator(False)
         volts = _middle(setup)
         ways = paths(layout, columns_of(layout))
+        cross = self._cross(rig, known, raw, progress)
         for i, way in enumerate(ways):
             name = f"path-{i:03d}"
             if not raw.has(name):
-                raw.save(name, **self._walked(rig, known, parameters, layout, way, volts))
+                raw.save(name, **self._walked(rig, known, parameters, layout, way, volts, cross))
             block = raw.load(name)
             for k, x, y in zip(way.mzis, block["cold"], block["light"], strict=True):
                 fringe = _fringe(setup, x, y, known_rise(known))
@@ -122,6 +122,20 @@ class Paths(Routine):
                 own = int(layout.theta[k])
                 volts[own] = _drive_at(setup, fringe, np.pi, own, known_rise(known))
             progress(self.title, i + 1, len(ways))
+
+    def _cross(self, rig: Rig, known: Records, raw: Raw, progress: Progress) -> FloatArray | None:
+        """V^2 / R (mzis,) W at which each crosses; None where an input, an output or an inner heater is missing, which its search needs."""
+        if not (
+            known.modulators.accepted("v_pi").all() and known.photodetectors.accepted("gain").all()
+        ):
+            return None
+        if not raw.has("shutters"):
+            found = shutters.find(
+                Superpositions(rig, known), lambda i, n: progress("bar and cross", i, n)
+            )
+            raw.save("shutters", cross=found.cross, lit=found.lit)
+        block = raw.load("shutters")
+        return np.asarray(block["cross"]) if block["lit"].all() else None
 
     def _walked(
         self,
@@ -131,12 +145,14 @@ class Paths(Routine):
         layout: Layout,
         way: Path,
         volts: FloatArray,
+        cross: FloatArray | None,
     ) -> dict[str, Any]:
         """Every fringe of one path: ``cold`` and ``light`` (mzis, points)."""
         setup = rig.setup
         own = layout.theta[way.mzis]
-        if setup.architecture == "triangular_mesh":
-            best = self._crossing_from_the_sides(rig, known, parameters, layout, way, volts)
+        if cross is not None:
+            best = volts.copy()
+            best[own] = on_grid(setup, np.sqrt(cross[way.mzis] * nominal_ohm(setup)))
         else:
             best = self._crossing(rig, known, parameters, own, way, volts)
         found = [self._swept(rig, known, parameters, best, int(h), way) for h in own]
@@ -149,25 +165,6 @@ class Paths(Routine):
                 light[i] += self._swept(rig, known, parameters, flipped, int(own[i]), way)[1]
             light /= 2
         return {"cold": cold, "light": light, "mzis": way.mzis}
-
-    def _crossing_from_the_sides(
-        self,
-        rig: Rig,
-        known: Records,
-        parameters: PathParameters,
-        layout: Layout,
-        way: Path,
-        volts: FloatArray,
-    ) -> FloatArray:
-        """``volts`` with all of a triangle's path at cross, the last one first: what enters at an interferometer's lower port
-        comes straight from an input, through mirrors, and leaves at the foot if it stays below."""
-        setup, rise = rig.setup, known_rise(known)
-        best = volts.copy()
-        for k in way.mzis[::-1]:
-            h, side = int(layout.theta[k]), int(layout.top[k]) + 1
-            x, y = self._swept(rig, known, parameters, best, h, replace(way, entry=side))
-            best[h] = _drive_at(setup, _fringe(setup, x, y, rise), np.pi, h, rise)
-        return best
 
     def _crossing(
         self,
@@ -418,21 +415,25 @@ def common_rise(
     setup: Setup, cold: FloatArray, light: FloatArray, start: float
 ) -> tuple[float, float]:
     """Self-heating (1/W) at which fringes (heaters, points) fit best, and roughly how well that is told."""
-    chosen = np.linspace(0, len(cold) - 1, min(len(cold), SAMPLED)).astype(int)
+    found = [_fringe(setup, x, y, start) for x, y in zip(cold, light, strict=True)]
+    clear = np.flatnonzero([f.size > 4 * f.residual for f in found])
+    if not len(clear):
+        return start, float(0.5 / cold.max())
+    chosen = clear[np.linspace(0, len(clear) - 1, min(len(clear), SAMPLED)).astype(int)]
 
     def left(rise: float) -> float:
         found = [_fringe(setup, cold[i], light[i], rise) for i in chosen]
         return sum((f.residual / max(f.size, 1e-300)) ** 2 for f in found)
 
     top = 0.5 / float(cold.max())
-    found = minimize_scalar(
+    least = minimize_scalar(
         left, bounds=(0.0, top), method="bounded", options={"xatol": 1e-3 * top}
     )
-    best, step = float(found.x), 0.1 * top
-    bend = (left(best + step) - 2 * float(found.fun) + left(max(best - step, 0.0))) / step**2
+    best, step = float(least.x), 0.1 * top
+    bend = (left(best + step) - 2 * float(least.fun) + left(max(best - step, 0.0))) / step**2
     freedom = max(len(chosen) * (cold.shape[1] - 4), 1)
     told = np.sqrt(
-        2 * float(found.fun) * cold.shape[1] / freedom / max(bend * cold.shape[1], 1e-300)
+        2 * float(least.fun) * cold.shape[1] / freedom / max(bend * cold.shape[1], 1e-300)
     )
     return best, float(min(told, top))
 

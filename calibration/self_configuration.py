@@ -1,7 +1,7 @@
 """A matrix on a chip of which nothing is known but what stands at its ends: light itself finds every phase.
 
 Detectors stand behind the chip only, so that an interferometer is seen through all that follow it. First every one of
-them is made a mirror (bar state), its inner phase found along paths that light can take (``paths``). Then they are set
+them is made a mirror (bar state; see ``shutters``). Then they are set
 in the order of the light, each by nulling: a superposition is sent that the wanted matrix brings to the lower port of an
 interferometer, and its phi and theta are turned until its upper port is dark, which is read at that port's own output,
 behind mirrors.
@@ -31,9 +31,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hilonn.calibration.drives import nominal_ohm, on_grid, top_of
+from hilonn.calibration import shutters
+from hilonn.calibration.drives import background, nominal_ohm, on_grid, top_of
 from hilonn.calibration.fringes import fit_fringe
-from hilonn.calibration.paths import PathParameters, Paths
 from hilonn.calibration.raw import Raw
 from hilonn.calibration.rig import Rig, Setup
 from hilonn.calibration.routine import Parameters, Progress
@@ -57,12 +57,11 @@ POLISH, CAREFUL = 4, 32
 
 class Options(Parameters):
     """``averages`` of each play; ``rounds`` of polishing at most, fewer where a round gains less than ``enough`` of
-    fidelity; ``mirror_points`` of a fringe by which a mirror is found."""
+    fidelity."""
 
     averages: int = 16
     rounds: int = 6
     enough: float = 2e-4
-    mirror_points: int = 12
 
 
 DEFAULT = Options()
@@ -251,26 +250,11 @@ def passes(method: str, setup: Setup, options: Options) -> dict[str, int]:
     sweep = 2 * (2 * POINTS + 2 * 3)  # two settings of what is behind, phi and theta, wide and near
     return {
         "balance": SETTINGS,
-        "mirrors": Paths().effort(setup, _mirrors(setup, options)).passes,
+        "mirrors": shutters.passes(setup),
         "nulls": sum(sweep for _ in jobs(method, setup, eye)),
         "polish": options.rounds * (2 * count * 3 + 2),
         "outputs": POINTS + 3 + 2 if setup.oscillator else 1,
     }
-
-
-def _mirrors(setup: Setup, options: Options) -> PathParameters:
-    """Less than a calibration takes: nulls forgive a mirror that is a little off. Long paths are harder to find."""
-    return PathParameters(
-        points=options.mirror_points,
-        tries=4 * setup.ports,
-        climbs=1 if setup.ports <= SHORT else 2,
-        averages=4,
-        flips=False,
-    )
-
-
-SHORT = 8
-"""Ports."""
 
 
 def _configured(
@@ -335,28 +319,25 @@ class _Run:
         self.light.into, self.light.out = block["into"], block["out"]
 
     def mirrors(self) -> None:
-        """Every interferometer to its bar state, phi to half a turn; and where each divides evenly."""
-        setup, routine = self.rig.setup, Paths()
-        parameters = _mirrors(setup, self.options)
-        raw = Raw(self.raw.folder / "mirrors")
-        routine.acquire(self.rig, self.known, parameters, raw, self.progress)
-        fit = routine.fit(setup, self.known, parameters, raw)
-        failures = routine.accept(setup, self.known, parameters, fit)
-        if failures:
-            raise CalibrationError(
-                f"{setup.chip} cannot be configured: {failures[0]} ({len(failures)} heaters in all)"
-            )
-        offset = fit.chip["heater_phase_offset"].value
-        per_pi = fit.chip["heater_power_per_pi"].value
-        rise = fit.chip["heater_resistance_rise"].value
-        cold = np.full(setup.heaters, setup.nominal.power_per_pi)
-        for n in self.nodes:
-            self.turn[n.theta] = per_pi[n.theta]
-            for phase, where in ((np.pi, cold), (np.pi / 2, self.even)):
-                power = np.mod(phase - offset[n.theta], 2 * np.pi) * per_pi[n.theta] / np.pi
-                where[n.theta] = power * (1 + rise[n.theta] * power)
-        for h in range(setup.heaters):
-            self.volts[h] = self._volts(h, cold[h])
+        """Every interferometer to its bar state; and where each divides evenly."""
+        setup = self.rig.setup
+        theta = layout_of(setup.architecture, setup.ports).theta
+        if not self.raw.has("mirrors"):
+            found = shutters.find(self.light, lambda i, n: self.progress("mirrors", i, n))
+            dark = theta[~found.lit]
+            if dark.size:
+                raise CalibrationError(
+                    f"{setup.chip} cannot be configured: nothing changes with heater {dark[0]} ({dark.size} of "
+                    f"{theta.size} inner heaters): is it wired, and its supply on?"
+                )
+            self.raw.save("mirrors", bar=found.bar, half=found.half)
+        block = self.raw.load("mirrors")
+        self.volts = background(setup)
+        for k, h in enumerate(theta.tolist()):
+            bar, half = float(block["bar"][k]), float(block["half"][k])
+            self.turn[h] = half
+            self.volts[h] = self._volts(h, bar)
+            self.even[h] = bar - half / 2 if bar > half / 2 else bar + half / 2
 
     def null(self) -> None:
         ahead = list(jobs(self.method, self.rig.setup, self.wanted))

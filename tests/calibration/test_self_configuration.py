@@ -133,7 +133,7 @@ def test_interrupted_and_gone_on_with(tmp_path: Path) -> None:
 
     bench, rig = opened(tmp_path, TRIANGLE, "ideal")
     with bench:
-        for stop in (200, 420):
+        for stop in (200, 520):
             rig.stop = After(rig, stop)
             with pytest.raises(Interrupted):
                 configured(bench, rig, "parallel", orthogonal(4), tmp_path)
