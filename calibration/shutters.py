@@ -90,7 +90,7 @@ def find(
         volts[thetas] = _volts(setup, ends[own])
         progress(done + 1, 2 * mesh.depth)
     leaves = light.powers(volts, one_hot).argmax(axis=1)
-    straight = _straight(mesh.column, mesh.top, seen, leaves)
+    straight = which_are_straight(mesh.column, mesh.top, seen, leaves)
     bar = np.where(straight, ends, ends + half)
     for column in range(mesh.depth):
         own = np.flatnonzero(mesh.column == column)
@@ -185,7 +185,7 @@ def _fringes(
     return gained.max(axis=1), found
 
 
-def _straight(
+def which_are_straight(
     column: np.ndarray, top: np.ndarray, seen: np.ndarray, leaves: np.ndarray
 ) -> BoolArray:
     """Which interferometers (mzis,) are in bar state, from the two outputs that each was ``seen`` at (mzis, 2), and the

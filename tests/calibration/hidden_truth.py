@@ -196,12 +196,18 @@ def _middle(phase: FloatArray) -> float:
     return float(np.angle(np.exp(1j * phase).mean()))
 
 
+def phases_at(plant: Plant, volts: FloatArray) -> FloatArray:
+    """Phases (heaters,) rad that there are at ``volts`` (heaters,)."""
+    layout = layout_of(plant.truth.architecture, plant.truth.ports)
+    offset = plant.truth.phase_offset[: layout.heaters] + plant.drift.heaters[: layout.heaters]
+    own = _true_own(plant, volts[np.newaxis], plant.truth.dead)
+    return _phases(offset, own, plant.crosstalk_kernel, layout)[0]
+
+
 def row_fidelity(plant: Plant, volts: FloatArray, wanted: FloatArray) -> float:
     """Mean over rows of |<row wanted, row there>| of unit rows, at ``volts`` (heaters,): inputs carry their phases, powers of
     inputs are even."""
     layout = layout_of(plant.truth.architecture, plant.truth.ports)
-    offset = plant.truth.phase_offset[: layout.heaters] + plant.drift.heaters[: layout.heaters]
-    own = _true_own(plant, volts[np.newaxis], plant.truth.dead)
     phase = np.angle(plant.truth.input_facet) + plant.drift.inputs
     optics = Optics(
         plant.truth.splitter_errors,
@@ -209,7 +215,7 @@ def row_fidelity(plant: Plant, volts: FloatArray, wanted: FloatArray) -> float:
         np.exp(1j * phase),
         np.ones(plant.truth.ports, complex),
     )
-    there = transfer(layout, _phases(offset, own, plant.crosstalk_kernel, layout), optics)[0]
+    there = transfer(layout, phases_at(plant, volts)[np.newaxis], optics)[0]
     there = there / np.linalg.norm(there, axis=1, keepdims=True)
     return float(np.abs((there * wanted).sum(axis=1)).mean())
 
