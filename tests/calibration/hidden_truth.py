@@ -201,7 +201,7 @@ def phases_at(plant: Plant, volts: FloatArray) -> FloatArray:
     layout = layout_of(plant.truth.architecture, plant.truth.ports)
     offset = plant.truth.phase_offset[: layout.heaters] + plant.drift.heaters[: layout.heaters]
     own = _true_own(plant, volts[np.newaxis], plant.truth.dead)
-    return _phases(offset, own, plant.crosstalk_kernel, layout)[0]
+    return np.asarray(_phases(offset, own, plant.crosstalk_kernel, layout)[0])
 
 
 def row_fidelity(plant: Plant, volts: FloatArray, wanted: FloatArray) -> float:
