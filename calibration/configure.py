@@ -15,6 +15,7 @@ from hilonn.bench import Bench
 from hilonn.bench_file import read_source
 from hilonn.calibration import engine, self_configuration
 from hilonn.calibration.engine import Folder
+from hilonn.calibration.nulls import prepared
 from hilonn.calibration.raw import Raw
 from hilonn.calibration.rig import Interrupted, Rig, Setup, rig_of
 from hilonn.calibration.routine import Progress
@@ -57,7 +58,7 @@ def configure(
         bench.interruptions() as asked,
     ):
         rig = rig_of(bench, chip, asked)
-        self_configuration.prepared(method, rig.setup, wanted)
+        prepared(method, rig.setup, wanted)
         boxes = _boxes(rig.setup) if record is None else []
         _tell(rig.setup, method, boxes, own, ahead)
         bench.light_on()

@@ -25,7 +25,7 @@ taken up by the phases that are found.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,23 +34,20 @@ from numpy.typing import ArrayLike
 from hilonn.calibration import shutters
 from hilonn.calibration.drives import background, nominal_ohm, on_grid, top_of
 from hilonn.calibration.fringes import fit_fringe
+from hilonn.calibration.nulls import Job, jobs, nodes_of, prepared
 from hilonn.calibration.raw import Raw
 from hilonn.calibration.rig import Rig, Setup
 from hilonn.calibration.routine import Parameters, Progress
-from hilonn.calibration.stages import Layout, layout_of
+from hilonn.calibration.stages import layout_of
 from hilonn.calibration.superpositions import SETTINGS, Superpositions
-from hilonn.chips.unitary_mesh import dilated
-from hilonn.errors import CalibrationError, ConfigError
-from hilonn.mesh import UNITARY_MESHES
+from hilonn.errors import CalibrationError, ResumeError
 from hilonn.records import Records
 from hilonn.typing import FloatArray, IntArray
 
-METHODS = ("progressive", "parallel")
 POINTS, TURNS = 8, 1.15
 """Of a sweep over a whole turn, by the datasheet."""
 NEAR = 0.8
 """rad to either side, of a sweep about the present phase."""
-UNITARY = 1e-6
 POLISH, CAREFUL = 4, 32
 """Times as many averages as a null takes: of polishing, which looks at small changes of bright light; of what is stated."""
 
@@ -102,7 +99,7 @@ def progressive(
 
     ``matrix``: real, orthogonal (ports, ports), or any (m, n) of up to half the ports, which is scaled to a spectral norm of 1
     and becomes the upper left corner. ``known``: records of modulators and detectors. ``raw`` keeps every step: a second call
-    goes on from there. Raises ConfigError for another mesh or matrix, CalibrationError for a heater without effect, Interrupted where
+    goes on from there. Raises ConfigError for another mesh or matrix, ResumeError for a ``raw`` of another, CalibrationError for a heater without effect, Interrupted where
     somebody asked to stop, and what devices raise.
     """
     wanted = prepared("progressive", rig.setup, matrix)
@@ -120,127 +117,6 @@ def parallel(
     """As ``progressive``, column by column, on a rectangular or triangular mesh."""
     wanted = prepared("parallel", rig.setup, matrix)
     return _configured("parallel", rig, known, wanted, raw, options, progress)
-
-
-def prepared(method: str, setup: Setup, matrix: ArrayLike) -> FloatArray:
-    """``whole_matrix``, of a chip that ``method`` can configure. ConfigError for another one, or for another method."""
-    if method not in METHODS:
-        raise ConfigError(f"no method {method!r}: there are {' and '.join(METHODS)}")
-    if setup.architecture not in UNITARY_MESHES:
-        raise ConfigError(
-            f"{setup.chip} is a {setup.architecture}: what configures itself is one mesh, "
-            f"{' or '.join(UNITARY_MESHES)}"
-        )
-    if method == "progressive" and setup.architecture != "triangular_mesh":
-        raise ConfigError(
-            f"{setup.chip} is a {setup.architecture}: rows are nulled one after another on a triangular_mesh only; "
-            "a rectangular one takes `parallel`"
-        )
-    return whole_matrix(matrix, setup)
-
-
-def whole_matrix(matrix: ArrayLike, setup: Setup) -> FloatArray:
-    """The orthogonal matrix (ports, ports) that holds ``matrix``. ConfigError for one that cannot be sent or held."""
-    given = np.asarray(matrix)
-    if np.iscomplexobj(given):
-        raise ConfigError(
-            "a complex matrix was given: modulators at their null send signed amplitudes, no other phases, so that "
-            "only real matrices configure themselves"
-        )
-    if given.ndim != 2 or not np.isfinite(np.asarray(given, float)).all():
-        raise ConfigError(f"a matrix is two-dimensional and finite, not of shape {given.shape}")
-    real, ports = np.asarray(given, float), setup.ports
-    if real.shape == (ports, ports):
-        off = float(np.abs(real @ real.T - np.eye(ports)).max())
-        if off > UNITARY:
-            raise ConfigError(
-                f"a {ports} x {ports} matrix for {setup.chip} must be orthogonal; the largest element of U U^T - 1 is "
-                f"{off:.2g}. Any matrix of up to {ports // 2} x {ports // 2} can be had as its corner"
-            )
-        return real
-    half = ports // 2
-    if max(real.shape) > half:
-        raise ConfigError(
-            f"{setup.chip} has {ports} ports: it takes an orthogonal {ports} x {ports} matrix, or any of up to "
-            f"{half} x {half}, not one of {real.shape[0]} x {real.shape[1]}"
-        )
-    corner = np.zeros((1, half, half))
-    corner[0, : real.shape[0], : real.shape[1]] = real
-    return np.asarray(dilated(corner, ports)[0][0])
-
-
-@dataclass(frozen=True)
-class Node:
-    """An interferometer with its place: heaters ``theta`` and ``phi``, ``column``, upper port ``top``; ``behind``: phi's heater
-    of the next one on the same two ports, or None."""
-
-    theta: int
-    phi: int
-    column: int
-    top: int
-    behind: int | None
-
-
-def nodes_of(setup: Setup) -> list[Node]:
-    """All interferometers in the order of the light."""
-    layout: Layout = layout_of(setup.architecture, setup.ports)
-    mesh = UNITARY_MESHES[setup.architecture](setup.ports)
-    where = {
-        (int(c), int(m)): k for k, (c, m) in enumerate(zip(mesh.column, mesh.top, strict=True))
-    }
-    found = []
-    for (column, top), k in sorted(where.items()):
-        behind = where.get((column + 2, top))
-        found.append(
-            Node(
-                int(layout.theta[k]),
-                int(layout.phi[k]),
-                column,
-                top,
-                None if behind is None else int(layout.phi[behind]),
-            )
-        )
-    return found
-
-
-@dataclass(frozen=True)
-class Job:
-    """Interferometers that are nulled at once, each with the superposition (ports,) that leaves its upper port dark."""
-
-    nodes: tuple[Node, ...]
-    sent: FloatArray
-
-
-def jobs(method: str, setup: Setup, wanted: FloatArray) -> Iterator[Job]:
-    """What is nulled after what."""
-    nodes = nodes_of(setup)
-    if method == "progressive":
-        for row in range(setup.ports - 1, 0, -1):
-            diagonal = [n for n in nodes if n.column - n.top == 2 * (setup.ports - 1 - row)]
-            for node in sorted(diagonal, key=lambda n: n.top):
-                yield Job((node,), wanted[row : row + 1])
-        return
-    mesh = UNITARY_MESHES[setup.architecture](setup.ports)
-    phases = mesh.decompose(wanted)
-    field = np.eye(setup.ports, dtype=complex)
-    for column in range(mesh.depth):
-        for k in np.flatnonzero(mesh.column == column):
-            m = int(mesh.top[k])
-            field[m : m + 2] = _interferometer(phases.theta[k], phases.phi[k]) @ field[m : m + 2]
-        here = tuple(n for n in nodes if n.column == column)
-        yield Job(here, np.stack([_real(field[n.top + 1]) for n in here]))
-
-
-def _interferometer(theta: float, phi: float) -> np.ndarray:
-    half = np.array([[1, 1j], [1j, 1]]) / np.sqrt(2)
-    return np.asarray(
-        half @ np.diag([np.exp(1j * theta), 1]) @ half @ np.diag([np.exp(1j * phi), 1])
-    )
-
-
-def _real(row: np.ndarray) -> FloatArray:
-    """A row without its phase: those of a mesh's columns are real where the whole is."""
-    return np.asarray((row * np.exp(-1j * np.angle(row[np.abs(row).argmax()]))).real)
 
 
 def passes(method: str, setup: Setup, options: Options) -> dict[str, int]:
@@ -310,12 +186,24 @@ class _Run:
     def balance(self) -> None:
         if not self.raw.has("balance"):
             self.light.balance()
-            self.raw.save("balance", into=self.light.into, out=self.light.out, wanted=self.wanted)
-        block = self.raw.load("balance")
-        if not np.allclose(block["wanted"], self.wanted):
-            raise ConfigError(
-                f"{self.raw.folder} holds what was found for another matrix; give another folder"
+            self.raw.save(
+                "balance",
+                into=self.light.into,
+                out=self.light.out,
+                wanted=self.wanted,
+                chip=self.rig.setup.chip,
+                method=self.method,
             )
+        block = self.raw.load("balance")
+        for what, same in (
+            ("chip", str(block["chip"]) == self.rig.setup.chip),
+            ("method", str(block["method"]) == self.method),
+            ("matrix", np.allclose(block["wanted"], self.wanted)),
+        ):
+            if not same:
+                raise ResumeError(
+                    f"{self.raw.folder} holds what was found for another {what}; give another folder"
+                )
         self.light.into, self.light.out = block["into"], block["out"]
 
     def mirrors(self) -> None:

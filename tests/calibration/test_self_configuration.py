@@ -11,12 +11,13 @@ import pytest
 
 from hilonn.bench import Bench
 from hilonn.calibration import configure, self_configuration
+from hilonn.calibration.nulls import jobs, nodes_of, prepared, whole_matrix
 from hilonn.calibration.raw import Raw
 from hilonn.calibration.rig import Interrupted, Rig, rig_of
-from hilonn.calibration.self_configuration import Configured, Options, jobs, nodes_of, whole_matrix
+from hilonn.calibration.self_configuration import Configured, Options
 from hilonn.calibration.stages import Optics, layout_of, transfer
 from hilonn.cli.configure import configure_command
-from hilonn.errors import CalibrationError, ConfigError
+from hilonn.errors import CalibrationError, ConfigError, ResumeError
 from hilonn.mesh import UNITARY_MESHES
 from hilonn.simulators.connection import PlantConnection
 from hilonn.simulators.plant import Plant
@@ -141,8 +142,9 @@ def test_interrupted_and_gone_on_with(tmp_path: Path) -> None:
         found = configured(bench, rig, "parallel", orthogonal(4), tmp_path)
         assert row_fidelity(plant_of(bench), found.volts, orthogonal(4)) > 0.99999
         assert found.passes["mirrors"] == found.passes["balance"] == 0, "not measured again"
-        with pytest.raises(ConfigError, match="another matrix"):
-            configured(bench, rig, "parallel", orthogonal(4, 1), tmp_path)
+        for method, seed, what in (("parallel", 1, "matrix"), ("progressive", 0, "method")):
+            with pytest.raises(ResumeError, match=f"another {what}"):
+                configured(bench, rig, method, orthogonal(4, seed), tmp_path)
 
 
 def test_a_dead_heater_is_named(tmp_path: Path) -> None:
@@ -159,7 +161,7 @@ def test_what_cannot_be_had_is_refused(tmp_path: Path) -> None:
         self_configuration.progressive(rig, known, np.eye(4), Raw(tmp_path))
     svd = replace(rig.setup, architecture="svd_mesh")
     with pytest.raises(ConfigError, match="one mesh, unitary_mesh or triangular_mesh"):
-        self_configuration.prepared("parallel", svd, np.eye(4))
+        prepared("parallel", svd, np.eye(4))
     for bad, message in (
         (1j * np.eye(4), "signed amplitudes"),
         (2 * np.eye(4), "orthogonal"),
