@@ -71,13 +71,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ports", default="4,8,16")
     parser.add_argument("--chips", type=int, default=5)
+    parser.add_argument("--ways", default="0,1,2", help="rows wanted, in this order")
     asked = parser.parse_args()
     print(
         "| method, mesh | ports | fidelity | as read | as ideal | corrected | passes, nulls alone | s on the bench | s of processor |"
     )
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     for ports in (int(p) for p in asked.ports.split(",")):
-        for method, architecture in WAYS:
+        for method, architecture in (WAYS[int(w)] for w in asked.ways.split(",")):
             rows = []
             for chip in range(asked.chips):
                 with tempfile.TemporaryDirectory() as folder:

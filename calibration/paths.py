@@ -46,7 +46,7 @@ READS = 8
 class PathParameters(Parameters):
     """``points`` of a fringe, ``turns`` that it covers by the datasheet; where an input, a detector or a heater cannot be used, ``tries``: random
     settings among which a path that lets light through is looked for, ``climbs``: rounds of setting all of a path to cross; ``flips``: whether fringes
-    behind mirrors are read at two phi half a turn apart."""
+    behind mirrors are read at two phi half a turn apart, and meta-interferometers' with phi before and behind them so."""
 
     points: int = Field(default=24, ge=12)
     turns: float = Field(default=1.2, gt=0.5)
@@ -239,7 +239,7 @@ class OuterPhases(Routine):
 
     def effort(self, setup: Setup, parameters: Any) -> Effort:
         layout = layout_of(setup.architecture, setup.ports)
-        passes = len(meta(layout)) * parameters.points
+        passes = len(meta(layout)) * parameters.points * (2 if parameters.flips else 1)
         return Effort(passes, passes * 3 * READS * parameters.averages)
 
     def acquire(
@@ -249,22 +249,37 @@ class OuterPhases(Routine):
         layout = layout_of(setup.architecture, setup.ports)
         rig.let_oscillator(False)
         jobs = meta(layout)
+        behind = {before: k for k, before in jobs}
         for i, (k, before) in enumerate(jobs):
             name = f"meta-{k:04d}"
             if not raw.has(name):
                 port = int(layout.top[k])
                 volts = meta_drives(setup, known, layout, k, before)
-                x, y = sweep(
-                    rig,
-                    known,
-                    volts,
-                    int(layout.phi[k]),
-                    port,
-                    port,
-                    parameters.points,
-                    parameters.turns,
-                    parameters.averages,
-                )
+
+                def swept(
+                    volts: FloatArray, k: int = k, port: int = port
+                ) -> tuple[FloatArray, FloatArray]:
+                    return sweep(
+                        rig,
+                        known,
+                        volts,
+                        int(layout.phi[k]),
+                        port,
+                        port,
+                        parameters.points,
+                        parameters.turns,
+                        parameters.averages,
+                    )
+
+                x, y = swept(volts)
+                if parameters.flips:
+                    # What leaks to the other port before it, and behind it, turns its sign.
+                    flipped = volts.copy()
+                    for other in (before, behind.get(k)):
+                        if other is not None:
+                            h = int(layout.phi[other])
+                            flipped[h] = _half_a_turn_off(setup, h, volts[h])
+                    y = (y + swept(flipped)[1]) / 2
                 raw.save(name, cold=x, light=y, volts=volts, mzi=k)
             progress(self.title, i + 1, len(jobs))
 
