@@ -23,7 +23,7 @@ from hilonn.calibration.light import light_of, matrices, rails, read_odd
 from hilonn.calibration.raw import Raw
 from hilonn.calibration.rig import Rig, Setup
 from hilonn.calibration.routine import Effort, Fit, Parameters, Progress, Routine, whole
-from hilonn.calibration.stages import Layout, Optics, Walk, layout_of, transfer, walk
+from hilonn.calibration.stages import MESHES, Layout, Optics, Walk, layout_of, transfer, walk
 from hilonn.calibration.sweeps import gains
 from hilonn.mesh.jit import kernel
 from hilonn.records import Quantity, Records
@@ -475,8 +475,7 @@ class Crosstalk(Routine):
 
     def applies(self, setup: Setup) -> bool:
         """Not to large meshes: the normal equations of 8,000 parameters take minutes a round."""
-        meshes = ("svd_mesh", "unitary_mesh")
-        return setup.architecture in meshes and setup.oscillator and setup.ports <= DENSE
+        return setup.architecture in MESHES and setup.oscillator and setup.ports <= DENSE
 
     def effort(self, setup: Setup, parameters: Any) -> Effort:
         patterns = 2 * (1 << max(setup.ports - 1, 1).bit_length())

@@ -15,7 +15,7 @@ from hilonn.calibration.raw import Raw
 from hilonn.calibration.reconstruct import Seen, input_output_sizes, resolved
 from hilonn.calibration.rig import Rig, Setup
 from hilonn.calibration.routine import Effort, Failure, Fit, Parameters, Progress, Routine, whole
-from hilonn.calibration.stages import Optics, Stage, layout_of
+from hilonn.calibration.stages import MESHES, Optics, Stage, layout_of
 from hilonn.errors import CalibrationError
 from hilonn.records import Quantity, Records
 from hilonn.transfer import phase_of_power, power_of_voltage
@@ -208,7 +208,7 @@ class Phases(_Sweep):
     title = "phases"
 
     def applies(self, setup: Setup) -> bool:
-        return setup.architecture in ("svd_mesh", "unitary_mesh") and setup.oscillator
+        return setup.architecture in MESHES and setup.oscillator
 
     def stages(self, setup: Setup) -> list[Stage]:
         layout = layout_of(setup.architecture, setup.ports)

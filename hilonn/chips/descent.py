@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
-from hilonn.mesh import MeshPhases, RectangularMesh, SvdMesh
+from hilonn.mesh import MeshPhases, SvdMesh, UnitaryMesh
 from hilonn.typing import BoolArray, ComplexArray, FloatArray
 
 SOLVED = 1e-3
@@ -41,7 +41,7 @@ class Model:
     (heaters,) the phases that can be driven, ``amplitude`` what the chip passes at most. Of the matrix only the corner
     ``asked`` (outputs, inputs) is wanted; all of it where it is None."""
 
-    mesh: SvdMesh | RectangularMesh
+    mesh: SvdMesh | UnitaryMesh
     turn: ComplexArray
     free: BoolArray
     amplitude: float

@@ -21,7 +21,7 @@ from scipy.sparse import csr_array
 from hilonn.chips import forward_kernels as kernels
 from hilonn.chips.parameters import Estimate, Names, read
 from hilonn.errors import ConfigError
-from hilonn.mesh import RectangularMesh, SvdMesh
+from hilonn.mesh import UNITARY_MESHES, SvdMesh, UnitaryMesh
 from hilonn.records import Records
 from hilonn.transfer import power_of_voltage
 from hilonn.typing import BoolArray, ComplexArray, FloatArray, IntArray
@@ -77,8 +77,8 @@ class ForwardModel:
             svd = SvdMesh(ports)
             self.elements, self.layout = svd_elements(svd), svd.layout
             self.mzis = 2 * svd.mzis + ports
-        elif architecture == "unitary_mesh":
-            mesh = RectangularMesh(ports)
+        elif architecture in UNITARY_MESHES:
+            mesh = UNITARY_MESHES[architecture](ports)
             self.elements, self.layout = mesh_elements(mesh, 0, 0), mesh.layout
             self.mzis = mesh.mzis
         else:
@@ -399,7 +399,7 @@ class ForwardModel:
         kernels.shares(to, of, which, own, phases, part["crosstalk_kernel"])
 
 
-def mesh_elements(mesh: RectangularMesh, phases: int, mzis: int) -> IntArray:
+def mesh_elements(mesh: UnitaryMesh, phases: int, mzis: int) -> IntArray:
     """The elements of a mesh whose first phase and interferometer are ``phases`` and ``mzis``."""
     k = np.arange(mesh.mzis)
     kind = np.full(mesh.mzis, kernels.MZI)

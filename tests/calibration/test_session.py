@@ -185,3 +185,15 @@ def test_a_score_hides_no_loss(
         return
     with pytest.raises(type(error)):
         scored()
+
+
+@pytest.mark.slow
+def test_a_triangular_mesh_becomes_a_record(tmp_path: Path) -> None:
+    """All routines know its columns, diagonals and gauges: predictions to the noise, matrices to the drive's steps."""
+    bench = bench_file(tmp_path, "triangular_mesh")
+    result = session.calibrate(bench, tmp_path / "out", seed=1, chip_seed=2)
+    assert result["failed_channels"] == []
+    assert result["twin_error"] < 1.3 * result["noise_floor"]
+    assert result["matrix_error"] < 0.01
+    record = load_records(tmp_path / "out" / "record.json")
+    assert record.chip.architecture == "triangular_mesh"
