@@ -36,7 +36,6 @@ class CrossbarChip(HeaterChip):
         timing: Timing,
     ) -> None:
         allow(wiring, ROLES, name)
-        self.inputs = self.outputs = ports
         columns, rows = np.meshgrid(np.arange(ports), np.arange(ports))
         layout = np.stack([columns.ravel(), rows.ravel()], axis=1).astype(float)
         super().__init__(name, "crossbar", ports, layout, wiring, records, clock, timing)
@@ -51,7 +50,7 @@ class CrossbarChip(HeaterChip):
     def _level_out(self) -> None:
         """Every weight is brought down to what the weakest path can do."""
         chip = self.records.chip
-        gain = chip.value("weight_gain") * chip.value("input_power")
+        gain = self.at.part(chip.value("weight_gain") * chip.value("input_power"))
         self._weakest = float(gain.min())
         self._level = self._weakest / gain
 
@@ -79,7 +78,7 @@ class CrossbarChip(HeaterChip):
         if signed:
             signal = signal[: len(inputs)] - signal[len(inputs) :]
         self.statistics.runs += 1
-        values = signal[:, : settings.shape[0]] * (settings.scale / self._weakest)
+        values = signal[:, self.at.outputs[: settings.shape[0]]] * (settings.scale / self._weakest)
         seconds = self.clock.now() - started
         return ChipReadings(values, clipped > 0.0, clipped, index, seconds, True)
 
@@ -91,6 +90,6 @@ class CrossbarChip(HeaterChip):
         weights[:, :m, :n] = matrices
         scale = np.abs(weights).max(axis=(1, 2))
         scale[scale == 0.0] = 1.0
-        cosines = weights / scale[:, None, None] * self._level
+        cosines = self.at.spread(weights / scale[:, None, None] * self._level)
         nothing = np.zeros((count, 0))
         return np.arccos(cosines).reshape(count, -1), scale, nothing, nothing
