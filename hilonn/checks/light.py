@@ -96,7 +96,7 @@ def laser_steps(bench: CheckedBench) -> list[CheckStep]:
 
 def names(chip: HeaterChip) -> list[str]:
     """Detectors as a person finds them: number, output and side, channel of the device."""
-    half = chip.outputs
+    half = chip.ports
     return [f"{k} (output {k % half}, {'plus' if k < half else 'minus'})" for k in range(2 * half)]
 
 
@@ -166,7 +166,8 @@ def rise_step(
     middle = max(float(np.median(rise)), 1e-300)
     decibels = 20 * np.log10(np.maximum(rise, 1e-3 * middle) / middle)
     seen = rise > SEEN * noise / np.sqrt(len(inputs))
-    dead = np.flatnonzero(~seen | (rise < FAINT * middle))
+    known = chip.records.photodetectors.accepted("gain")
+    dead = np.flatnonzero((~seen | (rise < FAINT * middle)) & known)
     values = {
         "rise": rise.tolist(),
         "rise_db": decibels.tolist(),
@@ -198,6 +199,6 @@ def rise_step(
     return CheckStep(
         name,
         "ok",
-        f"all {len(rise)} see light, from {decibels.min():+.1f} to {decibels.max():+.1f} dB of the median",
+        f"all {'' if known.all() else 'that the record accepts, '}{int(known.sum())}, see light, from {decibels.min():+.1f} to {decibels.max():+.1f} dB of the median",
         values=values,
     )

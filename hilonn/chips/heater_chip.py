@@ -12,7 +12,7 @@ import numpy as np
 
 from hilonn.chips.chip import MOVED, NOTHING, ChipStatistics, MatrixChip, Settings
 from hilonn.chips.detection import Detection
-from hilonn.chips.ports import Ports
+from hilonn.chips.ports import Ports, Unused
 from hilonn.chips.programming import Heaters, near_phases
 from hilonn.chips.wiring import require
 from hilonn.clock import Clock, WallClock
@@ -245,6 +245,11 @@ class HeaterChip(MatrixChip):
     def usable(self) -> BoolArray:
         """Heaters that the record accepts."""
         return self._heaters.usable
+
+    @property
+    def unused(self) -> Unused:
+        """What the record does not accept, and the chip does not use."""
+        return Unused.of(self.records, self._heaters.usable)
 
     def drives_of(self, own: FloatArray) -> FloatArray:
         """Drives (heaters,) for own phases (heaters,) in rad; heaters not accepted stay at zero."""

@@ -81,3 +81,37 @@ class Ports:
         m, n = (len(self.outputs), len(self.inputs)) if shape is None else shape
         found: np.ndarray = whole[..., self.outputs[:m, np.newaxis], self.inputs[:n]]
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """What a record does not accept of a chip: its ``heaters``, and the ports of its ``inputs`` and ``outputs``."""
+
+    heaters: list[int]
+    inputs: list[int]
+    outputs: list[int]
+
+    @classmethod
+    def of(cls, records: Records, usable: BoolArray) -> Unused:
+        """``usable`` (heaters,): those that are driven."""
+        return cls(
+            np.flatnonzero(~usable).tolist(),
+            np.flatnonzero(~usable_inputs(records)).tolist(),
+            np.flatnonzero(~usable_outputs(records)).tolist(),
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.heaters or self.inputs or self.outputs)
+
+    def __str__(self) -> str:
+        parts = (("heater", self.heaters), ("input", self.inputs), ("output", self.outputs))
+        return ", ".join(
+            f"{what}{'s' if len(channels) > 1 else ''} {_listed(channels)}"
+            for what, channels in parts
+            if channels
+        )
+
+
+def _listed(channels: list[int]) -> str:
+    shown = ", ".join(str(c) for c in channels[:8])
+    return shown + (f" and {len(channels) - 8} more" if len(channels) > 8 else "")

@@ -90,6 +90,14 @@ class Found:
             and self.acts_as[self.acts_as[i]] == i
         ]
 
+    def among(self, at: IntArray, count: int) -> Found:
+        """The same by the numbers ``at`` which they stand among ``count``, the others not tried."""
+        own, best, response = np.zeros(count), np.zeros(count), np.zeros(count)
+        own[at], best[at], response[at] = self.own, self.best, self.response
+        acts_as, tried = np.arange(count), np.zeros(count, bool)
+        acts_as[at], tried[at] = at[self.acts_as], self.tried
+        return Found(response, own, best, acts_as, tried, self.least)
+
     @property
     def good(self) -> bool:
         return not (len(self.silent) or len(self.misplaced) or len(self.strange))
@@ -103,7 +111,7 @@ class Found:
             "swapped": [list(pair) for pair in self.swapped],
             "strange": self.strange.tolist(),
             "not_tried": np.flatnonzero(~self.tried).tolist(),
-            "median_correlation": float(np.median(self.own)),
+            "median_correlation": float(np.median(self.own[self.tried] if self.tried.any() else self.own)),
         }
 
 
@@ -193,10 +201,10 @@ class _Work:
         return inputs, min(index + 1, self.chip.ranges - 1)
 
     def read(self, settings: Settings, inputs: FloatArray, averages: int, index: int) -> FloatArray:
-        """(samples, detectors)."""
+        """(samples, detectors of the outputs that are used)."""
         self.passes += 1
         plus, minus, _ = self.chip.watch(settings, inputs, averages, index)
-        return np.concatenate((plus, minus), axis=1)
+        return np.concatenate((plus, minus), axis=1)[:, self.chip.at.detectors]
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,8 +280,12 @@ def _explained(work: _Work, ports: list[_Ports], rounds: list[_Turns]) -> Wiring
     alive = chip.usable & (answered >= SILENT)
     wanted = [chip.forward(np.where(alive, p.settings.self_phase, 0.0)) for p in ports]
     inputs, detectors = _ports(ports, wanted)
+    at = chip.at
     return WiringMap(
-        _heaters(chip, rounds, answered, alive, inputs, detectors), inputs, detectors, work.passes
+        _heaters(chip, rounds, answered, alive, inputs, detectors),
+        inputs.among(at.inputs, chip.ports),
+        detectors.among(at.detectors, 2 * chip.ports),
+        work.passes,
     )
 
 
