@@ -58,9 +58,9 @@ def stuck_light(
             own["bias"][port] = -full[port]
             own["input_phase"][port] += turn
             columns.append(expected(lit) - dark)
-    found = np.linalg.lstsq(
-        np.stack(columns, axis=1), differences(some.signal) - dark, rcond=None
-    )[0]
+    found = np.linalg.lstsq(np.stack(columns, axis=1), differences(some.signal) - dark, rcond=None)[
+        0
+    ]
     for port, (real, imaginary) in zip(stuck, found.reshape(-1, 2), strict=True):
         size = float(np.hypot(real, imaginary))
         more = max(1.0, size / BRIGHTEST)

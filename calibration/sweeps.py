@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from hilonn.calibration.reconstruct import Seen, input_output_sizes, resolved
 from hilonn.calibration.rig import Rig, Setup
 from hilonn.calibration.routine import Effort, Failure, Fit, Parameters, Progress, Routine, whole
 from hilonn.calibration.stages import Optics, Stage, layout_of
+from hilonn.chips.cones import elements_of, seen_heaters
 from hilonn.errors import CalibrationError
 from hilonn.records import Quantity, Records
 from hilonn.transfer import phase_of_power, power_of_voltage
@@ -106,14 +108,16 @@ class _Sweep(Routine):
                 fit_column(cold, m, per_pi, rise, prior, start=f.scale)
                 for (_, cold, m), f in zip(read, first, strict=True)
             ]
+        can = seen(setup, known, light)
+        first = [_of_those_seen(f, can[s.index]) for (s, _, _), f in zip(read, first, strict=True)]
         return light, [(s, c, f) for (s, c, _), f in zip(read, first, strict=True)], rest
 
     def failures(self, fit: Fit) -> list[Failure]:
-        """Heaters without a fringe, or with one that is not theirs alone."""
+        """Heaters without a fringe, or with one that is not theirs alone. Those that no reading can tell are no failures."""
         alive, second = fit.arrays["alive"], fit.arrays["second"]
         doubt, scale = fit.arrays["scale_uncertainty"], fit.arrays["scale"]
         found = []
-        for h in fit.arrays["swept"]:
+        for h in fit.arrays["swept"][fit.arrays["seen"][fit.arrays["swept"]]]:
             if not alive[h]:
                 reason = "no fringe: nothing changes with its drive"
             elif second[h] > PURE:
@@ -156,7 +160,7 @@ class Attenuators(_Sweep):
         return [s for s in layout.stages if s.kind == "attenuator"]
 
     def fit(self, setup: Setup, known: Records, parameters: Any, raw: Raw) -> Fit:
-        _, found, _ = self.columns(setup, known, parameters, raw)
+        light, found, _ = self.columns(setup, known, parameters, raw)
         stage, cold, column = found[0]
         ports = setup.ports
         alive = np.flatnonzero(column.alive)
@@ -186,7 +190,8 @@ class Attenuators(_Sweep):
         )
         return Fit(
             chip=quantities,
-            arrays=_report_arrays(setup, [(stage, cold, column)]),
+            arrays=_report_arrays(setup, [(stage, cold, column)])
+            | {"seen": seen(setup, known, light)},
             figures={"power_per_pi": float(np.median(setup.nominal.power_per_pi / column.scale))},
         )
 
@@ -266,7 +271,7 @@ class Phases(_Sweep):
         quantities["splitter_errors"] = Quantity.of(built.optics.errors, 0.01)
         quantities |= gains(setup, known, built.optics)
         arrays = _report_arrays(setup, found)
-        arrays["sure"] = built.sure
+        arrays |= {"sure": built.sure, "seen": seen(setup, known, light)}
         drift = float(np.abs(np.angle(np.vdot(seen_matrices[0], seen_matrices[-1]))))
         misfit = float(
             np.linalg.norm(_turned_to(seen_matrices[-1], seen_matrices[0]) - seen_matrices[0])
@@ -403,6 +408,28 @@ def _report_arrays(
         arrays["scale_uncertainty"][index] = column.scale_uncertainty
         arrays["noise"][index] = column.noise / np.maximum(column.size, 1e-300)
     return arrays | {"swept": np.array(sorted(swept))}
+
+
+def seen(setup: Setup, known: Records, light: Light) -> BoolArray:
+    """Heaters (heaters,) that the readings can tell."""
+    inputs, outputs = usable_ports(known, light)
+    return seen_heaters(
+        elements_of(setup.architecture, setup.ports), setup.heaters, inputs, outputs
+    )
+
+
+def _of_those_seen(column: ColumnFit, can: BoolArray) -> ColumnFit:
+    """``column`` with what the datasheet says of heaters that no reading tells."""
+    return replace(
+        column,
+        alive=column.alive & can,
+        scale=np.where(can, column.scale, 1.0),
+        scale_uncertainty=np.where(can, column.scale_uncertainty, UNSEEN),
+    )
+
+
+UNSEEN = 0.1
+"""Of the power per pi: how far it may be from the datasheet's."""
 
 
 def usable_ports(known: Records, light: Light) -> tuple[BoolArray, BoolArray]:

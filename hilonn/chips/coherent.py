@@ -9,7 +9,9 @@ from contextlib import contextmanager
 import numpy as np
 
 from hilonn.chips.chip import Batch, ChipReadings, Readout, Settings
+from hilonn.chips.cones import elements_of, seen_heaters
 from hilonn.chips.heater_chip import HeaterChip
+from hilonn.chips.ports import usable_inputs, usable_outputs
 from hilonn.chips.wiring import allow, require
 from hilonn.clock import Clock
 from hilonn.devices import PhaseShifters, Switch, Timing
@@ -17,7 +19,7 @@ from hilonn.errors import ConfigError
 from hilonn.records import Records
 from hilonn.registry import Wire
 from hilonn.transfer import power_of_phase, voltage_of_power
-from hilonn.typing import FloatArray, Snapshot
+from hilonn.typing import BoolArray, FloatArray, Snapshot
 
 ROLES = {
     "phase_shifters",
@@ -116,6 +118,12 @@ class CoherentChip(HeaterChip):
         assert index is not None
         seconds = self.clock.now() - started
         return ChipReadings(values, clipped > 0.0, clipped, index, seconds, locked)
+
+    @property
+    def seen(self) -> BoolArray:
+        inputs, outputs = usable_inputs(self.records), usable_outputs(self.records)
+        elements = elements_of(self.architecture, self.ports)
+        return seen_heaters(elements, len(self._layout), inputs, outputs)
 
     def take(self, records: Records) -> None:
         super().take(records)

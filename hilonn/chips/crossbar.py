@@ -8,13 +8,14 @@ import numpy as np
 
 from hilonn.chips.chip import Batch, ChipReadings, Settings
 from hilonn.chips.heater_chip import HeaterChip
+from hilonn.chips.ports import usable_inputs, usable_outputs
 from hilonn.chips.wiring import allow
 from hilonn.clock import Clock
 from hilonn.devices import Timing
 from hilonn.errors import ConfigError
 from hilonn.records import Records
 from hilonn.registry import Wire
-from hilonn.typing import FloatArray
+from hilonn.typing import BoolArray, FloatArray
 
 ROLES = {"phase_shifters", "modulators", "photodetectors"}
 
@@ -42,6 +43,10 @@ class CrossbarChip(HeaterChip):
         self.signed_readout = "balanced"
         self.readouts = frozenset({"balanced"})
         self._level_out()
+
+    @property
+    def seen(self) -> BoolArray:
+        return np.outer(usable_outputs(self.records), usable_inputs(self.records)).ravel()
 
     def take(self, records: Records) -> None:
         super().take(records)

@@ -247,6 +247,11 @@ class HeaterChip(MatrixChip):
         return self._heaters.usable
 
     @property
+    def seen(self) -> BoolArray:
+        """Heaters (heaters,) that some reading can tell, by the ports that are used."""
+        return np.ones(len(self._layout), bool)
+
+    @property
     def unused(self) -> Unused:
         """What the record does not accept, and the chip does not use."""
         return Unused.of(self.records, self._heaters.usable)

@@ -149,7 +149,10 @@ class SvdMeshChip(CoherentChip):
             if self.programming == "solve":
                 before = None  # what was near has been tried
             if before is not None and before.scale >= scale[i] / MARGIN:
-                phases[i], scale[i] = self._with_dead(before.phases, before.self_phase), before.scale
+                phases[i], scale[i] = (
+                    self._with_dead(before.phases, before.self_phase),
+                    before.scale,
+                )
             for _ in range(LOOKS if len(self._dead) and before is None else 1):
                 if before is None:
                     own = self._heaters.self_phases(phases[i : i + 1], None)[0]

@@ -106,7 +106,9 @@ class UnitaryMeshChip(CoherentChip):
         whole[:, :half, half : 2 * half] = (left * rest) @ left_t
         whole[:, half : 2 * half, :half] = (right_t * rest) @ right
         whole[:, half : 2 * half, half : 2 * half] = -contraction.transpose(0, 2, 1)
-        whole = whole[:, _first(self.at.outputs, self.ports)][:, :, _first(self.at.inputs, self.ports)]
+        whole = whole[:, _first(self.at.outputs, self.ports)][
+            :, :, _first(self.at.inputs, self.ports)
+        ]
         phases = self._mesh.decompose_flat(self._output_turn * whole * self._input_turn)
         nothing = np.zeros((count, 0))
         return self._known.corrected_flat(phases), scale, nothing, nothing

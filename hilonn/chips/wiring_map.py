@@ -111,7 +111,9 @@ class Found:
             "swapped": [list(pair) for pair in self.swapped],
             "strange": self.strange.tolist(),
             "not_tried": np.flatnonzero(~self.tried).tolist(),
-            "median_correlation": float(np.median(self.own[self.tried] if self.tried.any() else self.own)),
+            "median_correlation": float(
+                np.median(self.own[self.tried] if self.tried.any() else self.own)
+            ),
         }
 
 
@@ -154,12 +156,13 @@ def map_wiring(chip: HeaterChip, seed: int = 0, tell: Tell | None = None) -> Wir
     work = _Work(chip, np.random.default_rng([seed, 40]), say)
     ports = [_read_ports(work, level) for level in LEVELS[:2]]
     rounds: list[_Turns] = []
-    asked = np.flatnonzero(chip.usable)
+    tried = chip.usable & chip.seen
+    asked = np.flatnonzero(tried)
     found: WiringMap | None = None
     for averages, level in zip(ROUNDS, LEVELS, strict=True):
         if found is not None:
             unclear = (found.heaters.response < SILENT) | (found.heaters.own < CLEAR)
-            asked = np.flatnonzero(chip.usable & unclear)
+            asked = np.flatnonzero(tried & unclear)
             if not len(asked):
                 break
         rounds.append(_read_heaters(work, asked, averages, level))
@@ -277,7 +280,7 @@ def _explained(work: _Work, ports: list[_Ports], rounds: list[_Turns]) -> Wiring
     for turns in rounds:
         answers = _rms(turns.changes.reshape(len(turns.asked), -1), axis=1) / turns.noise
         answered[turns.asked] = np.maximum(answered[turns.asked], answers)
-    alive = chip.usable & (answered >= SILENT)
+    alive = chip.usable & ((answered >= SILENT) | ~chip.seen)
     wanted = [chip.forward(np.where(alive, p.settings.self_phase, 0.0)) for p in ports]
     inputs, detectors = _ports(ports, wanted)
     at = chip.at
@@ -354,7 +357,7 @@ def _heaters(
         product[turns.asked] += changes @ wanted.T
         expected[turns.asked] += (wanted**2).sum(axis=1)
     likeness = product / np.maximum(np.sqrt(measured[:, np.newaxis] * expected), 1e-300)
-    return _nearest(likeness, answered, chip.usable, SILENT)
+    return _nearest(likeness, answered, chip.usable & chip.seen, SILENT)
 
 
 def _expected(chip: HeaterChip, own: FloatArray, inputs: FloatArray) -> FloatArray:
