@@ -18,14 +18,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from hilonn.chips import forward_kernels as kernels
-from hilonn.chips.descent import UNSEEN, Model
+from hilonn.chips.descent import Model
 from hilonn.chips.forward import mesh_elements, svd_elements
 from hilonn.mesh import SvdMesh
 from hilonn.mesh.jit import kernel
 from hilonn.typing import ComplexArray, FloatArray, IntArray
 
-NEAR = 8e-3
+NEAR = 1e-2
 """Relative Frobenius error at which a matrix is reached: below what splitters cost a decomposition, and what noise costs a reading."""
+UNSEEN = 0.05
+"""Weight of the imaginary part: at 0.1 the same rounds leave twice as much of the real one (measured at 16 ports, steps of 1 %)."""
 ROUNDS = 2
 INNER = 12
 """Conjugate gradients a round."""
