@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -101,11 +101,13 @@ def names(chip: HeaterChip) -> list[str]:
 
 
 def dark_step(chip: HeaterChip, dark: Darkness) -> CheckStep:
-    """The zeros of all detectors beside those that the record knows."""
+    """The zeros of all detectors beside those that the record knows; what it does not accept may read anything."""
     device = chip.detectors_of
+    used = chip.records.photodetectors.accepted("gain")
+    dark = replace(dark, railed=dark.railed & used)
     known = chip.records.photodetectors.value("dark")
     floor = STRAY * device.ranges[0] + SEEN * dark.scatter / np.sqrt(SAMPLES)
-    away = dark.mean - known
+    away = np.where(used, dark.mean - known, 0.0)
     stray = np.flatnonzero((away > floor) & ~dark.railed)
     below = np.flatnonzero((away < -floor) & ~dark.railed)
     unit = device.spec.unit
@@ -147,7 +149,7 @@ def dark_step(chip: HeaterChip, dark: Darkness) -> CheckStep:
     return CheckStep(
         name,
         "ok",
-        f"{len(known)} detectors within {np.abs(away).max():.2g} {unit} of their zeros, noise {np.median(dark.scatter):.2g} {unit}",
+        f"{int(used.sum())} detectors within {np.abs(away).max():.2g} {unit} of their zeros, noise {np.median(dark.scatter):.2g} {unit}",
         values=values,
     )
 

@@ -11,9 +11,11 @@ import pytest
 
 from hilonn.bench import Bench
 from hilonn.chips import Batch, HeaterChip, SvdMeshChip
+from hilonn.chips.cones import elements_of, seen_heaters
 from hilonn.chips.newton import Derivative
 from hilonn.chips.wiring_map import map_wiring
 from hilonn.errors import CalibrationError
+from hilonn.mesh import SvdMesh
 from hilonn.network import Dense, place
 from hilonn.records import Record, Records
 from tests.chips.meshes import QUIET, bench_text
@@ -170,6 +172,26 @@ def test_a_single_mesh_moves_its_corner(tmp_path: Path) -> None:
         (settings,) = chip.compile_exactly(matrix[np.newaxis], [None])
         read = chip.run(settings, Batch(0.7 * np.eye(3), "homodyne")).values.T / 0.7
         assert np.linalg.norm(read - matrix) < 0.03 * np.linalg.norm(matrix)
+
+
+def test_a_check_tells_what_is_not_used_and_finds_nothing_bad(left: SvdMeshChip) -> None:
+    report = left.bench.check()
+    assert report.go, str(report)
+    (record,) = [s for s in report.steps if s.name == "record of mesh"]
+    assert "not used: heaters 5, 40, 61, input 2, output 4; matrices are 5 x 5" in record.found
+    (inputs,) = [s for s in report.steps if s.name.startswith("inputs of")]
+    assert inputs.values["inputs"] == [0, 1, 3, 4, 5]
+
+
+def test_heaters_that_no_reading_tells() -> None:
+    """The outer phase shifter at a dark input, and the one at an output that nobody reads."""
+    mesh = SvdMesh(4)
+    inputs, outputs = np.ones(4, bool), np.ones(4, bool)
+    elements = elements_of("svd_mesh", 4)
+    assert seen_heaters(elements, mesh.phases, inputs, outputs).all()
+    inputs[0] = outputs[2] = False
+    unseen = ~seen_heaters(elements, mesh.phases, inputs, outputs)
+    assert np.flatnonzero(unseen).tolist() == [6, mesh.phases - 2]
 
 
 def test_wires_of_what_is_left_are_named_by_their_ports(left: SvdMeshChip) -> None:
