@@ -11,7 +11,6 @@ import numpy as np
 from hilonn.chips.chip import Batch, ChipReadings, Readout, Settings
 from hilonn.chips.cones import elements_of, seen_heaters
 from hilonn.chips.heater_chip import HeaterChip
-from hilonn.chips.ports import usable_inputs, usable_outputs
 from hilonn.chips.wiring import allow, require
 from hilonn.clock import Clock
 from hilonn.devices import PhaseShifters, Switch, Timing
@@ -121,7 +120,8 @@ class CoherentChip(HeaterChip):
 
     @property
     def seen(self) -> BoolArray:
-        inputs, outputs = usable_inputs(self.records), usable_outputs(self.records)
+        every = np.arange(self.ports)
+        inputs, outputs = np.isin(every, self.at.inputs), np.isin(every, self.at.outputs)
         elements = elements_of(self.architecture, self.ports)
         return seen_heaters(elements, len(self._layout), inputs, outputs)
 
