@@ -331,7 +331,7 @@ def moved(problem: Problem, state: State, step: FloatArray) -> State:
     errors, transmission = state.optics.errors, state.optics.transmission
     if problem.couplers:
         errors = errors + step[index.errors].reshape(errors.shape)
-        transmission = transmission * np.exp(2 * step[index.losses])
+        transmission = np.minimum(transmission * np.exp(2 * step[index.losses]), 1.0)
     optics = Optics(
         errors,
         transmission,
