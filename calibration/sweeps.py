@@ -70,11 +70,11 @@ class _Sweep(Routine):
         rest = self.background(setup, known)
         stages = self.stages(setup)
         jobs: list[tuple[str, Stage | None, FloatArray]] = [("rest-0", None, rest)]
-        for i, stage in enumerate(stages):
-            jobs.append((f"column-{i:03d}", stage, rest))
-            turned = self.turned(setup, known, light, stage, rest)
+        for i, column in enumerate(stages):
+            jobs.append((f"column-{i:03d}", column, rest))
+            turned = self.turned(setup, known, light, column, rest)
             if turned is not None:
-                jobs.append((f"turned-{i:03d}", stage, turned))
+                jobs.append((f"turned-{i:03d}", column, turned))
         jobs += [("rest-1", None, rest)]
         total = sum(RESTS if s is None else self.points(s, parameters) for _, s, _ in jobs)
         done = 0

@@ -60,7 +60,8 @@ class Pattern:
             inputs = rng.uniform(-AMPLITUDE, AMPLITUDE, (samples, chip.inputs))
             wanted = inputs @ matrix.T
         (settings,) = chip.compile(matrix[None], [None])
-        outputs, at = np.arange(chip.outputs), np.arange(chip.inputs)
+        outputs: IntArray = np.arange(chip.outputs)
+        at: IntArray = np.arange(chip.inputs)
         if isinstance(chip, HeaterChip):
             outputs, at = chip.at.outputs, chip.at.inputs
         return cls(matrix, inputs, wanted, readout, settings, outputs, at)

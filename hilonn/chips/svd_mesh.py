@@ -66,7 +66,7 @@ class SvdMeshChip(CoherentChip):
         self._mesh = SvdMesh(ports)
         self._known = self._mesh_of(records)
         super().__init__(name, "svd_mesh", ports, self._mesh.layout, wiring, records, clock, timing)
-        broken = not self._heaters.usable.all()
+        broken = not bool(self._heaters.usable.all())
         if programming == "auto":
             unsure = self._doubtful() or (broken and ports > SMALL)
             programming = "descend" if unsure else "solve" if broken else "decompose"
@@ -113,7 +113,7 @@ class SvdMeshChip(CoherentChip):
         chip, heaters = self.records.chip, len(self._heaters.usable)
         unsure = np.median(chip.uncertainty("heater_phase_offset")[:heaters])
         expected = float(unsure) * np.sqrt(2 * self.ports)  # physics rule 12
-        return expected > DOUBTFUL
+        return bool(expected > DOUBTFUL)
 
     def forward(self, own: FloatArray) -> FloatArray:
         return np.asarray(self.at.part(self._model.matrix(self._mesh_phases(own)).real))
