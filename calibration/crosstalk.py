@@ -331,7 +331,7 @@ def moved(problem: Problem, state: State, step: FloatArray) -> State:
     errors, transmission = state.optics.errors, state.optics.transmission
     if problem.couplers:
         errors = errors + step[index.errors].reshape(errors.shape)
-        transmission = transmission * np.exp(2 * step[index.losses])
+        transmission = np.minimum(transmission * np.exp(2 * step[index.losses]), 1.0)
     optics = Optics(
         errors,
         transmission,
@@ -436,6 +436,21 @@ def _with(matrix: FloatArray, sigma2: float, precision: FloatArray) -> FloatArra
     return whole_matrix
 
 
+def in_phase(problem: Problem, state: State) -> State:
+    """``state`` with the outputs' phases turned together to where the oscillator read them, on the mean of all settings. The
+    regression holds one of them, whatever it was by then: with a dead heater before it, it was anything."""
+    overlap = 0.0j
+    for first in range(0, len(problem.cold), BLOCK):
+        part = slice(first, first + BLOCK)
+        own = state.own(problem.cold[part], problem.per_pi)
+        model = transfer(problem.layout, problem.psi(state, own), state.optics) * problem.weights
+        each = (model.conj() * problem.found[part]).sum(axis=(1, 2))
+        overlap += complex((each / np.maximum(np.abs(each), 1e-300)).sum())
+    offset = state.offset.copy()
+    offset[problem.layout.stages[-1].index] += np.angle(overlap)
+    return replace(state, offset=offset)
+
+
 def quadrature_error(problem: Problem, state: State) -> tuple[float, float]:
     """By how much more (rad) than a quarter turn the oscillator's two phases differ, and its standard deviation: the
     second reading then is Im F - error Re F, which no chip does."""
@@ -515,6 +530,7 @@ class Crosstalk(Routine):
             tried = regress(problem, other, MIRRORED)
             if tried[2] < noise:
                 fitted, told, noise, rounds = tried
+        fitted = in_phase(problem, fitted)
         fit = described(setup, known, problem, fitted, told, noise, rounds)
         return with_oscillator(known, fit, skew, skew_doubt)
 

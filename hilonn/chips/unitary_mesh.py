@@ -14,7 +14,7 @@ from hilonn.devices import Timing
 from hilonn.mesh import UNITARY_MESHES, UnitaryMesh, haar_unitary
 from hilonn.records import Records
 from hilonn.registry import Wire
-from hilonn.typing import FloatArray
+from hilonn.typing import FloatArray, IntArray
 
 
 class UnitaryMeshChip(CoherentChip):
@@ -36,8 +36,11 @@ class UnitaryMeshChip(CoherentChip):
     ) -> None:
         self._mesh: UnitaryMesh = UNITARY_MESHES[self.kind](ports)
         self._known = self._mesh_of(records)
-        self.inputs = self.outputs = ports // 2
         super().__init__(name, self.kind, ports, self._mesh.layout, wiring, records, clock, timing)
+
+    @property
+    def _most(self) -> int:
+        return self.ports // 2
 
     def take(self, records: Records) -> None:
         super().take(records)
@@ -58,28 +61,26 @@ class UnitaryMeshChip(CoherentChip):
         matrices = self._checked(matrices)
         phases, scale, left, right = self._phases(matrices, [None] * len(matrices))
         count, m, n = matrices.shape
+        asked = self.at.spread(np.ones((m, n), bool))
         model = Model(
             self._known,
             self._output_turn * self._input_turn,
             self._heaters.usable,
             self._transmission(),
-            (m, n),
+            asked,
         )
         realised = np.empty(matrices.shape)
         for i in range(count):
             scale[i] *= MARGIN
             start = np.where(self._heaters.usable, phases[i], self._heaters.offset)
-            target = np.zeros((self.ports, self.ports))
-            target[:m, :n] = matrices[i] / scale[i]
-            phases[i] = solve(model, start, target, ROUNDS)
-            realised[i] = model.matrix(phases[i]).real[:m, :n] * scale[i]
+            phases[i] = solve(model, start, self.at.spread(matrices[i]) / scale[i], ROUNDS)
+            realised[i] = self.at.part(model.matrix(phases[i]).real, (m, n)) * scale[i]
         return self._settings((m, n), phases, scale, left, right, near, realised)
 
     def forward(self, own: FloatArray) -> FloatArray:
         matrix = self._known.matrix_flat(self._mesh_phases(own))
         turned = matrix / (self._output_turn * self._input_turn) / self._transmission()
-        half = self.outputs
-        return np.asarray(turned.real[:half, :half])
+        return np.asarray(self.at.part(turned.real))
 
     def _transmission(self) -> float:
         mzi_transmission = self.records.chip.value("mzi_transmission")
@@ -91,9 +92,13 @@ class UnitaryMeshChip(CoherentChip):
         self, matrices: FloatArray, near: Sequence[Settings | None]
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         count, m, n = matrices.shape
-        corner = np.zeros((count, self.outputs, self.outputs))
+        half = self._most
+        corner = np.zeros((count, half, half))
         corner[:, :m, :n] = matrices
         whole, scale = dilated(corner, self.ports)
+        whole = whole[:, _first(self.at.outputs, self.ports)][
+            :, :, _first(self.at.inputs, self.ports)
+        ]
         phases = self._mesh.decompose_flat(self._output_turn * whole * self._input_turn)
         nothing = np.zeros((count, 0))
         return self._known.corrected_flat(phases), scale, nothing, nothing
@@ -123,3 +128,9 @@ class TriangularMeshChip(UnitaryMeshChip):
     but configured row by row, which a rectangular one cannot be."""
 
     kind = "triangular_mesh"
+
+
+def _first(used: IntArray, ports: int) -> IntArray:
+    """For each port its place in an order that has those ``used`` first, as far as half of all goes."""
+    rest = np.setdiff1d(np.arange(ports), used)
+    return np.argsort(np.concatenate((used, rest)))

@@ -145,11 +145,15 @@ def test_interrupted_anywhere_it_goes_on(tmp_path: Path) -> None:
 
 
 def test_faulty_channels_are_named(tmp_path: Path) -> None:
-    """Dead heaters and a dead detector: the rest is calibrated."""
-    faults = 'faults = ["dead_heater:3", "dead_heater:20", "dead_detector:2"]'
+    """Dead heaters, a dead detector, a stuck modulator: the rest is calibrated, and is trained on without it."""
+    faults = (
+        'faults = ["dead_heater:3", "dead_heater:20", "dead_detector:2", "stuck_modulator:1=-1.1"]'
+    )
     bench = bench_file(tmp_path, plant=faults)
     result = session.calibrate(bench, tmp_path / "out", seed=2)
-    assert sorted(result["failed_channels"]) == ["detector:2", "heater:20", "heater:3"]
+    named = ["detector:2", "heater:20", "heater:3", "modulator:1"]
+    assert sorted(result["failed_channels"]) == named
+    assert result["matrix_error"] < 0.03
     assert result["twin_error"] < 1.5 * result["noise_floor"]
     assert Folder(tmp_path / "out").found["failed_channels"]
 
