@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
 from hilonn.calibration.normal import setting
 from hilonn.calibration.solving import Problem, Tell, excess_of, scaled, tracked
 from hilonn.chips.forward import Walk
+from hilonn.chips.forward_products import Products
 from hilonn.typing import FloatArray, IntArray
 
 ROUNDS = 12
@@ -71,13 +72,21 @@ class _Equations:
         own = (slopes**2).sum(axis=(1, 2)) + problem.wander_sd**-2
         return cls(problem, values, wander, weight, walks, slopes, own)
 
+    @cached_property
+    def products(self) -> Products:
+        """Everything that the products below do not change."""
+        shots = self.problem.shots
+        settings = [setting(shots, k, self.wander) for k in range(len(shots))]
+        return Products(self.problem.model, self.values, settings, self.walks)
+
     def times(self, change: FloatArray, damping: FloatArray) -> FloatArray:
         """The equations' matrix, ``damping`` (size,) added to its diagonal, times ``change``."""
-        total = damping * change + self.prior(change)
-        for k, walk in enumerate(self.walks):
-            here = setting(self.problem.shots, k, self.wander)
-            moved = self.problem.model.tangent(self.values, here, change, walk)[1] * self.weight[k]
-            total += self.back(k, moved, walk)
+        moved = self.products.tangent(change)
+        moved *= self.weight
+        along = np.einsum("ksc,ksc->k", self.slopes, moved) / self.own
+        moved -= self.slopes * along[:, np.newaxis, np.newaxis]
+        total = self.products.adjoint(moved * self.weight)
+        total += damping * change + self.prior(change)
         return np.where(self.problem.free, total, 0.0)
 
     def back(self, k: int, moved: FloatArray, walk: Walk) -> FloatArray:
