@@ -25,6 +25,7 @@ from tests.calibration.true_model import matrix_error, unitary_errors
 COLUMNS = (
     "phase_mrad",
     "phase_median_mrad",
+    "phase_modulo_mrad",
     "model_error",
     "matrix_error",
     "true_matrix_error",
@@ -56,6 +57,7 @@ def one(bench: str, chip: int, folder: Path, routines: tuple[str, ...]) -> dict[
     row = {
         "phase_mrad": 1e3 * found.phase,
         "phase_median_mrad": 1e3 * found.phase_median,
+        "phase_modulo_mrad": 1e3 * found.phase_modulo,
         "model_error": found.matrix,
         "matrix_error": result.get("matrix_error"),
         **programmed,
