@@ -24,7 +24,9 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("large")
-@pytest.mark.parametrize("architecture", ["unitary_mesh", "svd_mesh"])
+@pytest.mark.parametrize(
+    "architecture", ["unitary_mesh", pytest.param("svd_mesh", marks=pytest.mark.slow)]
+)
 def test_shares_and_columns_in_turn_leave_little_of_crosstalk(
     architecture: str, tmp_path: Path
 ) -> None:
