@@ -42,6 +42,11 @@ class Products:
         self._pairs = to[order], of[order], which[order]
         self._share = model.names.split(vector)["crosstalk_kernel"][self._pairs[2]]
 
+    @property
+    def means(self) -> tuple[FloatArray, FloatArray]:
+        """Over the settings, own phases (heaters,) and their slopes by resistance rise."""
+        return self._own.mean(axis=1), self._bends.mean(axis=1)
+
     def tangent(self, change: FloatArray) -> FloatArray:
         """Changes (settings, samples, 2 * ports) of the readings for a small ``change`` (size,) of the parameters."""
         d = self._model.names.split(change)
