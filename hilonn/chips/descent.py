@@ -61,7 +61,7 @@ class Model:
 
     def missing(self, phases: FloatArray, target: np.ndarray) -> ComplexArray:
         """Matrix less ``target``, zero where nothing is asked."""
-        missing = self.matrix(phases) - target
+        missing: ComplexArray = self.matrix(phases) - target
         if self.asked is not None:
             missing[self.asked[0] :] = 0.0
             missing[:, self.asked[1] :] = 0.0

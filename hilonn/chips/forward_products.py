@@ -70,8 +70,8 @@ class Products:
             fields,
         )
         there = _real(self._fields, np.concatenate((fields, fields), axis=1))
-        for name, slope in self._outputs.items():
-            there += slope * np.resize(d[name], slope.shape[1])[:, np.newaxis]
+        for name, lines in self._outputs.items():
+            there += lines * np.resize(d[name], lines.shape[1])[:, np.newaxis]
         there -= self._outputs["output_phase"] * turned[-1][:, np.newaxis, np.newaxis]
         return np.asarray(there.swapaxes(1, 2))
 

@@ -31,6 +31,6 @@ def test_what_is_no_unitary_of_all_ports_is_refused(tmp_path: Path) -> None:
         chip = bench.chip()
         assert isinstance(chip, UnitaryMeshChip)
         with pytest.raises(ConfigError, match=r"takes unitaries \(k, 6, 6\), not \(1, 3, 3\)"):
-            chip.compile_unitaries(np.eye(3)[np.newaxis])
+            chip.compile_unitaries(np.eye(3, dtype=complex)[np.newaxis])
         with pytest.raises(ConfigError, match="is no unitary"):
-            chip.compile_unitaries(2 * np.eye(PORTS)[np.newaxis])
+            chip.compile_unitaries(2 * np.eye(PORTS, dtype=complex)[np.newaxis])
