@@ -20,15 +20,22 @@ import numpy as np
 from benchmarks.study import bench_text
 from hilonn.bench import Bench
 from hilonn.calibration import session
-from hilonn.records import load_records
+from hilonn.chips.coherent import CoherentChip
+from hilonn.chips.unitary_mesh import UnitaryMeshChip
+from hilonn.records import Records, load_records
 from tests.calibration.hidden_truth import errors
+from tests.calibration.true_model import matrix_error, unitary_errors
 
 COLUMNS = (
     "phase_mrad",
     "phase_median_mrad",
+    "phase_modulo_mrad",
     "model_error",
     "matrix_error",
     "unreached",
+    "true_matrix_error",
+    "infidelity",
+    "unitary_error",
     "twin_error",
     "noise_floor",
     "crosstalk",
@@ -39,6 +46,9 @@ COLUMNS = (
     "wall_seconds",
     "failed",
 )
+
+MATRICES = 5
+"""Random ones programmed and compared with the plant."""
 
 
 def one(bench: str, chip: int, folder: Path, routines: tuple[str, ...]) -> dict[str, Any]:
@@ -52,12 +62,15 @@ def one(bench: str, chip: int, folder: Path, routines: tuple[str, ...]) -> dict[
     if not routines:
         with Bench.open(bench, seed=1000 + chip, chip_seed=chip, record="nominal") as opened:
             unreached = _unreached(opened.rewire(None, records))
+        programmed = programming(opened, records)
     row = {
         "phase_mrad": 1e3 * found.phase,
         "phase_median_mrad": 1e3 * found.phase_median,
+        "phase_modulo_mrad": 1e3 * found.phase_modulo,
         "model_error": found.matrix,
         "matrix_error": result.get("matrix_error"),
         "unreached": unreached,
+        **programmed,
         "twin_error": result.get("twin_error"),
         "noise_floor": result.get("noise_floor"),
         "crosstalk": found.crosstalk,
@@ -89,6 +102,20 @@ def _unreached(chip: Any) -> float:
         (settings,) = chip.compile_exactly(wanted[np.newaxis], [None])
         away.append(np.linalg.norm(settings.realised - wanted) / np.linalg.norm(wanted))
     return float(np.mean(away))
+
+
+def programming(opened: Bench, records: Records) -> dict[str, float | None]:
+    """By the plant's truth, of matrices that the chip programs on ``records``: relative error of random real ones; of random
+    unitaries 1 - fidelity and relative error, modulo row and column phases. None where the chip hosts none."""
+    figures: dict[str, float | None]
+    figures = {"true_matrix_error": None, "infidelity": None, "unitary_error": None}
+    chip = opened.rewire(None, records)
+    if isinstance(chip, CoherentChip):
+        figures["true_matrix_error"] = float(matrix_error(opened, chip, MATRICES).mean())
+    if isinstance(chip, UnitaryMeshChip):
+        fidelity, error, _ = unitary_errors(opened, chip, MATRICES).mean(axis=0)
+        figures |= {"infidelity": float(1 - fidelity), "unitary_error": float(error)}
+    return figures
 
 
 def main() -> None:

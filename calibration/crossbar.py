@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from hilonn.calibration.crosstalk import Distances, distances
+from hilonn.calibration.distances import Distances, distances
 from hilonn.calibration.drives import background, nominal_ohm, random_settings
 from hilonn.calibration.fringes import fit_fringe
 from hilonn.calibration.raw import Raw

@@ -15,10 +15,11 @@ import numpy as np
 from pydantic import Field
 from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import ssyrk
-from scipy.sparse import csr_array
 
+from hilonn.calibration.distances import Distances, distances
 from hilonn.calibration.drives import nominal_ohm, random_settings
 from hilonn.calibration.gauges import mirrored
+from hilonn.calibration.large_phases import fit_large
 from hilonn.calibration.light import light_of, matrices, rails, read_odd
 from hilonn.calibration.raw import Raw
 from hilonn.calibration.rig import Rig, Setup
@@ -40,7 +41,8 @@ MIRRORED = 8
 
 class CrosstalkParameters(Parameters):
     """``settings``: random ones; ``reach``: pitches over which heat is looked for; ``rounds`` of the regression at
-    most; ``largest``: ports up to which couplers and self-heating of each heater are in it."""
+    most; ``largest``: ports up to which couplers and self-heating of each heater are in it. Above ``DENSE`` ports see
+    ``hilonn.calibration.large_crosstalk``."""
 
     settings: int = Field(default=96, ge=8)
     amplitude: float = Field(default=0.5, gt=0, le=1)
@@ -49,43 +51,6 @@ class CrosstalkParameters(Parameters):
     reach: float = Field(default=3.0, gt=0)
     rounds: int = Field(default=12, ge=1)
     largest: int = 32
-
-
-@dataclass(frozen=True, eq=False)
-class Distances:
-    """Pairs of heaters by their distance: ``length`` (d,) pitches, ``offsets`` of each, and ``pairs`` (d,) sparse
-    (heaters, heaters) of ones."""
-
-    length: FloatArray
-    offsets: tuple[IntArray, ...]
-    pairs: tuple[csr_array, ...]
-
-
-def distances(positions: FloatArray, reach: float) -> Distances:
-    """Every distance up to ``reach`` at which heaters stand from each other."""
-    place = {(int(c), int(r)): i for i, (c, r) in enumerate(np.rint(positions))}
-    whole_reach = int(reach)
-    steps = [
-        (a, b)
-        for a in range(-whole_reach, whole_reach + 1)
-        for b in range(-whole_reach, whole_reach + 1)
-        if 0 < a * a + b * b <= reach * reach
-    ]
-    kinds = sorted({a * a + b * b for a, b in steps})
-    pairs, offsets = [], []
-    for kind in kinds:
-        own = [(a, b) for a, b in steps if a * a + b * b == kind]
-        found = [
-            (i, place[c + a, r + b])
-            for (c, r), i in place.items()
-            for a, b in own
-            if (c + a, r + b) in place
-        ]
-        i, j = np.array(found, int).reshape(-1, 2).T
-        shape = (len(place), len(place))
-        pairs.append(csr_array((np.ones(len(i)), (i, j)), shape=shape))
-        offsets.append(np.array(own))
-    return Distances(np.sqrt(np.array(kinds, float)), tuple(offsets), tuple(pairs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,11 +103,11 @@ class Problem:
             own = state.own(self.cold[part], self.per_pi)
             model = transfer(self.layout, self.psi(state, own), state.optics) * self.weights
             found = self.found[part] * self.weights
-            total += float((np.abs(_turned(found, model) - model) ** 2).sum())
+            total += float((np.abs(turned(found, model) - model) ** 2).sum())
         return total
 
 
-def _turned(found: ComplexArray, model: ComplexArray) -> ComplexArray:
+def turned(found: ComplexArray, model: ComplexArray) -> ComplexArray:
     overlap = (found.conj() * model).sum(axis=(1, 2))
     turned: ComplexArray = (
         found * (overlap / np.maximum(np.abs(overlap), 1e-300))[:, np.newaxis, np.newaxis]
@@ -189,7 +154,7 @@ def normal_equations(
         for k in range(len(own)):
             model = walked.matrix[k] * problem.weights
             found = problem.found[part][k] * problem.weights
-            left = _turned(found[np.newaxis], model[np.newaxis])[0] - model
+            left = turned(found[np.newaxis], model[np.newaxis])[0] - model
             total += float((np.abs(left) ** 2).sum())
             x, y = walked.x[k] * rows, walked.y[k] * columns
             spread = np.stack([pairs @ own[k] for pairs in problem.near.pairs])
@@ -489,8 +454,9 @@ class Crosstalk(Routine):
     parameters = CrosstalkParameters
 
     def applies(self, setup: Setup) -> bool:
-        """Not to large meshes: the normal equations of 8,000 parameters take minutes a round."""
-        return setup.architecture in MESHES and setup.oscillator and setup.ports <= DENSE
+        """Large triangles are left to the global fit: their columns are not walked again here."""
+        known = MESHES if setup.ports <= DENSE else ("svd_mesh", "unitary_mesh")
+        return setup.architecture in known and setup.oscillator
 
     def effort(self, setup: Setup, parameters: Any) -> Effort:
         patterns = 2 * (1 << max(setup.ports - 1, 1).bit_length())
@@ -519,6 +485,8 @@ class Crosstalk(Routine):
         blocks = [raw.load(name) for name in raw.blocks("random-")]
         drive = np.concatenate([b["drive"] for b in blocks])
         found = matrices(light, np.concatenate([b["odd"] for b in blocks]).astype(float))
+        if setup.ports > DENSE:  # the normal equations of 8,000 parameters take minutes a round
+            return fit_large(setup, known, light, raw, drive, found, parameters.reach)
         problem, state = problem_of(setup, known, parameters, layout, drive, found)
         fitted, told, noise, rounds = regress(problem, state, parameters.rounds)
         skew, skew_doubt = quadrature_error(problem, fitted)

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
 from hilonn.calibration.normal import setting
+from hilonn.calibration.pushing import Pushing
 from hilonn.calibration.solving import Problem, Tell, excess_of, scaled, tracked
 from hilonn.chips.forward import Walk
-from hilonn.typing import FloatArray, IntArray
+from hilonn.chips.forward_products import Products
+from hilonn.typing import BoolArray, FloatArray, IntArray
 
 ROUNDS = 12
 """Of Gauss and Newton."""
-STEPS = 100
+STEPS = 150
 """Of conjugate gradients a round."""
 SOLVED = 3e-3
 """Relative residual at which they stop."""
@@ -71,13 +73,27 @@ class _Equations:
         own = (slopes**2).sum(axis=(1, 2)) + problem.wander_sd**-2
         return cls(problem, values, wander, weight, walks, slopes, own)
 
+    @cached_property
+    def products(self) -> Products:
+        """Everything that the products below do not change."""
+        shots = self.problem.shots
+        settings = [setting(shots, k, self.wander) for k in range(len(shots))]
+        return Products(self.problem.model, self.values, settings, self.walks)
+
+    @property
+    def pushing(self) -> Pushing:
+        """The variables of the blocks."""
+        own, bends = self.products.means
+        return Pushing(self.problem.model, own, bends)
+
     def times(self, change: FloatArray, damping: FloatArray) -> FloatArray:
         """The equations' matrix, ``damping`` (size,) added to its diagonal, times ``change``."""
-        total = damping * change + self.prior(change)
-        for k, walk in enumerate(self.walks):
-            here = setting(self.problem.shots, k, self.wander)
-            moved = self.problem.model.tangent(self.values, here, change, walk)[1] * self.weight[k]
-            total += self.back(k, moved, walk)
+        moved = self.products.tangent(change)
+        moved *= self.weight
+        along = np.einsum("ksc,ksc->k", self.slopes, moved) / self.own
+        moved -= self.slopes * along[:, np.newaxis, np.newaxis]
+        total = self.products.adjoint(moved * self.weight)
+        total += damping * change + self.prior(change)
         return np.where(self.problem.free, total, 0.0)
 
     def back(self, k: int, moved: FloatArray, walk: Walk) -> FloatArray:
@@ -97,13 +113,29 @@ class _Equations:
     def blocks(self, rng: np.random.Generator, damping: float) -> Blocks:
         """The matrix's blocks of parameters that act alike, estimated by random signs: one gradient a shot, whose
         products with itself are the block in the mean and never indefinite."""
-        free, sums = self.problem.free, self.problem.sums
+        free = self.problem.free
         gradients = np.zeros((len(self.walks), len(self.values)))
         for k, walk in enumerate(self.walks):
             signs = rng.choice([-1.0, 1.0], self.weight[k].shape)
             gradients[k] = self.back(k, signs * (self.weight[k] > 0), walk)
-        inverses = []
+        gradients[:, ~free] = 0.0
         groups = alike(self.problem)
+        there = np.stack([self.pushing.back(g) for g in gradients])
+        return Blocks(
+            groups,
+            self._inverses(groups, gradients, damping),
+            self._inverses(groups, there, damping),
+            (gradients**2).sum(axis=0),
+            self.pushing,
+            free,
+        )
+
+    def _inverses(
+        self, groups: list[IntArray], gradients: FloatArray, damping: float
+    ) -> list[FloatArray]:
+        """Of the blocks of ``groups``, by ``gradients`` (shots, size), with the prior."""
+        free, sums = self.problem.free, self.problem.sums
+        inverses = []
         for group in groups:
             some = gradients[:, group]
             block = np.einsum("kgi,kgj->gij", some, some, optimize=True)
@@ -117,25 +149,29 @@ class _Equations:
             block *= on[:, :, np.newaxis] * on[:, np.newaxis, :]
             diagonal += 1.0 - on
             inverses.append(np.linalg.inv(block))
-        diagonal = (gradients**2).sum(axis=0)
-        return Blocks(groups, inverses, np.where(free, diagonal, 0.0))
+        return inverses
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """``inverses`` (groups, n, n) of blocks of ``groups`` (groups, n) of parameters; the ``diagonal`` (size,) of what readings
-    tell."""
+    """``inverses`` (groups, n, n) of blocks of ``groups`` (groups, n) of parameters, and ``pushed``, those of the same as
+    ``pushing`` has them; the ``diagonal`` (size,) of what readings tell; which are ``free`` (size,)."""
 
     groups: list[IntArray]
     inverses: list[FloatArray]
+    pushed: list[FloatArray]
     diagonal: FloatArray
+    pushing: Pushing
+    free: BoolArray
 
     def solve(self, right: FloatArray) -> FloatArray:
-        """Blocks alone @ x = right."""
-        found = np.zeros_like(right)
-        for group, inverse in zip(self.groups, self.inverses, strict=True):
+        """Blocks alone @ x = right, in either variables, added: what is hard in one is easy in the other."""
+        there = self.pushing.back(np.where(self.free, right, 0.0))
+        found, moved = np.zeros_like(right), np.zeros_like(right)
+        for group, inverse, pushed in zip(self.groups, self.inverses, self.pushed, strict=True):
             found[group] = np.einsum("gij,gj->gi", inverse, right[group])
-        return found
+            moved[group] = np.einsum("gij,gj->gi", pushed, there[group])
+        return np.where(self.free, found + self.pushing.forth(moved), 0.0)
 
     @property
     def variance(self) -> FloatArray:
@@ -174,7 +210,7 @@ def solve(problem: Problem, seed: int = 0, tell: Tell = lambda text: None) -> La
     rng = np.random.default_rng([seed, 61])
     values, shots = np.array(problem.start.values), problem.shots
     wander = _track(problem, values)
-    damping, excess = 1e-3, excess_of(problem, values, wander)
+    damping, excess = 1e-5, excess_of(problem, values, wander)
     for turn in range(ROUNDS):
         weight = problem.noise.weight(shots, problem.use / excess)
         missing = _missing(problem, values, wander)

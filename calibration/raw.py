@@ -49,6 +49,16 @@ class Raw:
         for path in sorted(self.folder.glob(f"{prefix}*.npz")):
             yield path.stem
 
+    def beside(self, routine: str) -> Raw:
+        """The raw data of another routine of the same calibration; CalibrationError where they are not whole."""
+        other = Raw(self.folder.parent / routine)
+        if other.finished is None:
+            raise CalibrationError(
+                f"{self.folder.name} is fitted to the raw data of {routine}, too, and {other.folder} holds none that are "
+                f"whole: acquire {routine} first, into the same folder"
+            )
+        return other
+
     @property
     def finished(self) -> dict[str, Any] | None:
         """What ``finish`` wrote, None before."""

@@ -199,7 +199,7 @@ class Attenuators(_Sweep):
         doubts = known.chip.uncertainty("splitter_errors").copy()
         errors[stage.mzis] = np.clip(error, -0.2, 0.2)[:, np.newaxis]
         doubts[stage.mzis] = np.maximum(told, 0.02)[:, np.newaxis]
-        quantities = _heater_quantities(
+        quantities = heater_quantities(
             setup, known, stage.index, column, offset, np.where(column.alive, told, np.pi)
         )
         quantities["splitter_errors"] = Quantity(
@@ -279,7 +279,7 @@ class Phases(_Sweep):
             y[stage.index], alive[stage.index] = column.y, column.alive
             scale[stage.index] = column.scale
             told = np.where(column.alive, 2 * column.noise / np.maximum(column.size, 1e-300), np.pi)
-            quantities = _heater_quantities(
+            quantities = heater_quantities(
                 setup, chip, stage.index, column, offset[stage.index], told
             )
             chip = Routine.update(self, chip, Fit(chip=quantities), [])
@@ -288,7 +288,7 @@ class Phases(_Sweep):
         seen_matrices = np.concatenate(
             [matrices(light, raw.load(f"rest-{i}")["odd"].astype(float)) for i in range(2)]
         )
-        rested = _mean_turned(seen_matrices)
+        rested = mean_turned(seen_matrices)
         inputs = known.modulators.accepted("v_pi")
         outputs = np.abs(light.plus) + np.abs(light.minus) > 0
         into, out = input_output_sizes(rested[np.newaxis], inputs, outputs)
@@ -379,13 +379,13 @@ def _turned_to(matrix: ComplexArray, reference: ComplexArray) -> ComplexArray:
     return turned
 
 
-def _mean_turned(found: ComplexArray) -> ComplexArray:
+def mean_turned(found: ComplexArray) -> ComplexArray:
     """The mean of matrices (s, ports, ports) that differ by a phase each."""
     mean: ComplexArray = np.mean([_turned_to(m, found[0]) for m in found], axis=0)
     return mean
 
 
-def _heater_quantities(
+def heater_quantities(
     setup: Setup,
     known: Records,
     heaters: IntArray,

@@ -10,7 +10,7 @@ import numpy as np
 
 from hilonn.chips.forward import mesh_elements, svd_elements
 from hilonn.chips.forward_kernels import ATTENUATOR, MZI
-from hilonn.mesh import RectangularMesh, SvdMesh
+from hilonn.mesh import UNITARY_MESHES, SvdMesh
 from hilonn.typing import BoolArray, IntArray
 
 
@@ -18,7 +18,7 @@ def elements_of(architecture: str, ports: int) -> IntArray:
     """The elements of a mesh in the order of the light (see ``forward_kernels``)."""
     if architecture == "svd_mesh":
         return svd_elements(SvdMesh(ports))
-    return mesh_elements(RectangularMesh(ports), 0, 0)
+    return mesh_elements(UNITARY_MESHES[architecture](ports), 0, 0)
 
 
 def seen_heaters(

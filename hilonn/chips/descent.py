@@ -59,7 +59,7 @@ class Model:
         flat = gradient.flat() if isinstance(gradient, MeshPhases) else gradient
         return np.asarray(flat * self.free)
 
-    def missing(self, phases: FloatArray, target: FloatArray) -> ComplexArray:
+    def missing(self, phases: FloatArray, target: np.ndarray) -> ComplexArray:
         """Matrix less ``target``, zero where nothing is asked."""
         return self.of_what_is_asked(self.matrix(phases) - target)
 
@@ -95,10 +95,16 @@ def _weighted(matrix: ComplexArray) -> ComplexArray:
     return weighted
 
 
-def solve(model: Model, phases: FloatArray, target: FloatArray, rounds: int = ROUNDS) -> FloatArray:
+def solve(
+    model: Model,
+    phases: FloatArray,
+    target: np.ndarray,
+    rounds: int = ROUNDS,
+    unseen: float = UNSEEN,
+) -> FloatArray:
     """``phases`` (heaters,) of least |M - target|^2, found from the given ones (L-BFGS).
 
-    The imaginary part counts ``UNSEEN``: a reading in phase does not see it, and what splitters do not let a
+    The imaginary part counts ``unseen``, 1 where a complex target is meant, ``UNSEEN`` by default: a reading in phase does not see it, and what splitters do not let a
     real matrix have goes there (measured at 16 ports and 20 mrad: 1.9 % are left if it counts in full, 0.1 % so,
     with 3.5 % imaginary).
     """
@@ -106,7 +112,7 @@ def solve(model: Model, phases: FloatArray, target: FloatArray, rounds: int = RO
 
     def loss(flat: FloatArray) -> tuple[float, FloatArray]:
         missing = model.missing(flat, target)
-        counted = missing.real + 1j * UNSEEN**2 * missing.imag
+        counted = missing.real + 1j * unseen**2 * missing.imag
         return (
             float((missing.conj() * counted).real.sum()) / size,
             model.gradient(flat, counted) / size,

@@ -57,6 +57,18 @@ class Walk:
         return self.leaving * self.lead
 
 
+@dataclass(frozen=True)
+class Slopes:
+    """A setting's derivatives of one step each: of the readings by the leaving ``fields``, d reading = Re(fields dE),
+    (2 * ports, samples); of the fields by what concerns one of the ``inputs``, (ports, samples) by name; of the readings
+    by what concerns one of the ``outputs``, (2 * ports, samples) by name; of own phases by resistance rise, ``bends``."""
+
+    fields: ComplexArray
+    inputs: dict[str, ComplexArray]
+    outputs: dict[str, FloatArray]
+    bends: FloatArray
+
+
 class ForwardModel:
     """The model of one chip; parameters come as a vector in the order of ``names``.
 
@@ -237,6 +249,22 @@ class ForwardModel:
         wander = -float(sum((q * r).sum() for q, r in zip(quarter, np.split(rows, 2), strict=True)))
         self._heater_sums(vector, setting, walk.own, np.append(phases, wander), part)
         return total, wander
+
+    @property
+    def pairs(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Which heater takes of which, and by which offset of the kernel."""
+        return self._pairs
+
+    def slopes(self, vector: FloatArray, setting: Setting, walk: Walk) -> Slopes:
+        """What ``tangent`` multiplies a change by, besides the walk itself."""
+        readings = np.concatenate(self._readings(vector, walk, setting.through))
+        changes = self._input_changes(vector, walk)
+        return Slopes(
+            np.concatenate(self._slopes(vector, walk, setting.through)),
+            {name: np.ascontiguousarray(slope.T) for name, slope in changes.items()},
+            self._output_slopes(vector, walk, setting.through, readings),
+            self._bends(vector, setting, walk.own),
+        )
 
     # -- light ----------------------------------------------------------------------------------
 

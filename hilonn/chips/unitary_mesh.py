@@ -11,10 +11,11 @@ from hilonn.chips.coherent import CoherentChip
 from hilonn.chips.descent import MARGIN, ROUNDS, Model, solve
 from hilonn.clock import Clock
 from hilonn.devices import Timing
+from hilonn.errors import ConfigError
 from hilonn.mesh import UNITARY_MESHES, UnitaryMesh, haar_unitary
 from hilonn.records import Records
 from hilonn.registry import Wire
-from hilonn.typing import FloatArray, IntArray
+from hilonn.typing import BoolArray, ComplexArray, FloatArray, IntArray
 
 
 class UnitaryMeshChip(CoherentChip):
@@ -61,14 +62,7 @@ class UnitaryMeshChip(CoherentChip):
         matrices = self._checked(matrices)
         phases, scale, left, right = self._phases(matrices, [None] * len(matrices))
         count, m, n = matrices.shape
-        asked = self.at.spread(np.ones((m, n), bool))
-        model = Model(
-            self._known,
-            self._output_turn * self._input_turn,
-            self._heaters.usable,
-            self._transmission(),
-            asked,
-        )
+        model = self._model(self.at.spread(np.ones((m, n), bool)))
         realised = np.empty(matrices.shape)
         for i in range(count):
             scale[i] *= MARGIN
@@ -76,6 +70,37 @@ class UnitaryMeshChip(CoherentChip):
             phases[i] = solve(model, start, self.at.spread(matrices[i]) / scale[i], ROUNDS)
             realised[i] = self.at.part(model.matrix(phases[i]).real, (m, n)) * scale[i]
         return self._settings((m, n), phases, scale, left, right, near, realised)
+
+    def compile_unitaries(self, unitaries: ComplexArray) -> list[Settings]:
+        """Settings for complex ``unitaries`` (k, ports, ports) on all ports, by all that the record knows: decomposed, splitters
+        corrected, then all phases together down the forward model. No I/O. ConfigError for another shape, or for
+        what is not unitary."""
+        unitaries = np.asarray(unitaries, complex)
+        wanted = (self.ports, self.ports)
+        if unitaries.ndim != 3 or unitaries.shape[1:] != wanted:
+            raise ConfigError(
+                f"{self.architecture} {self.id} takes unitaries (k, {self.ports}, {self.ports}), not {unitaries.shape}"
+            )
+        away = np.abs(unitaries.conj().swapaxes(1, 2) @ unitaries - np.eye(self.ports)).max()
+        if not away < 1e-6:
+            raise ConfigError(f"a matrix for {self.id} is no unitary: U^H U is {away:.1e} off one")
+        model = self._model(None)
+        starts = self._known.corrected_flat(
+            self._mesh.decompose_flat(self._output_turn * unitaries * self._input_turn)
+        )
+        phases = np.stack(
+            [
+                solve(model, np.where(model.free, start, self._heaters.offset), u, ROUNDS, 1.0)
+                for start, u in zip(starts, unitaries, strict=True)
+            ]
+        )
+        nothing = np.zeros((len(phases), 0))
+        ones = np.ones(len(phases))
+        return self._settings(wanted, phases, ones, nothing, nothing, [None] * len(phases), nothing)
+
+    def _model(self, asked: BoolArray | None) -> Model:
+        turn = self._output_turn * self._input_turn
+        return Model(self._known, turn, self._heaters.usable, self._transmission(), asked)
 
     def forward(self, own: FloatArray) -> FloatArray:
         matrix = self._known.matrix_flat(self._mesh_phases(own))

@@ -25,12 +25,14 @@ DRIVES = 20
 @dataclass(frozen=True)
 class Errors:
     """``phase`` (rad, rms over heaters and random settings, modulo gauges and one common phase), ``phase_median`` of
-    the heaters' own; ``matrix``: relative Frobenius error of the record's forward model, outputs' gains apart;
+    the heaters' own, ``phase_modulo`` as ``phase``, row and column phases of the matrix apart (fibres move by more than some
+    calibrations have wrong); ``matrix``: relative Frobenius error of the record's forward model, outputs' gains apart;
     ``crosstalk``: relative, of the off-diagonal norm; ``pair_gain``, ``v_pi``: largest relative errors; ``bias`` (V),
     ``couplers`` (rad) rms; ``inside``: by kind, how many values lie within their uncertainty, and of how many."""
 
     phase: float
     phase_median: float
+    phase_modulo: float
     matrix: float
     crosstalk: float
     pair_gain: float
@@ -98,6 +100,7 @@ def errors(records: Records, plant: Plant) -> Errors:
     return Errors(
         float(np.sqrt((rms**2).mean())),
         float(np.median(rms)),
+        _modulo(layout, off[:, seen], seen),
         _matrix_error(records, plant, layout, real, believed),
         _crosstalk_error(records, plant, layout),
         float(np.abs(pair[pairs]).max()),
@@ -106,6 +109,20 @@ def errors(records: Records, plant: Plant) -> Errors:
         float(np.sqrt((errors_off**2).mean())),
         inside,
     )
+
+
+def _modulo(layout: Layout, off: FloatArray, seen: BoolArray) -> float:
+    """rms of ``off`` (settings, seen heaters), less what phases at the inputs and behind the outputs would do."""
+    ports, nothing = layout.ports, np.zeros(layout.heaters)
+    step = 1e-3
+    gauges = []
+    for row in step * np.eye(ports):
+        for ends in ((row, 0 * row), (0 * row, row)):
+            gauges.append(_wrapped(canonical(layout, nothing, *ends))[seen] / step)
+    directions = np.array(gauges).T
+    mean = off.mean(axis=0)
+    rest = off - directions @ np.linalg.lstsq(directions, mean, rcond=None)[0]
+    return float(np.sqrt((rest**2).mean()))
 
 
 def _volts(plant: Plant, layout: Layout) -> FloatArray:

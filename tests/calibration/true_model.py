@@ -11,6 +11,7 @@ from hilonn.bench import Bench
 from hilonn.chips.forward import ForwardModel
 from hilonn.chips.gauges import aligned, phase_gauges
 from hilonn.chips.parameters import Estimate, read
+from hilonn.mesh import haar_unitary
 from hilonn.records import Quantity, Records
 from hilonn.typing import FloatArray
 
@@ -162,3 +163,31 @@ def matrix_error(bench: Bench, chip: Any, count: int = 20, seed: int = 0) -> Flo
         seen = (seen * np.exp(-1j * turn)).real
         found.append(np.linalg.norm(seen - wanted) / np.linalg.norm(wanted))
     return np.array(found)
+
+
+def unitary_errors(bench: Bench, chip: Any, count: int = 3, seed: int = 0) -> FloatArray:
+    """(count, 3) of random unitaries that ``chip``, on its record, programs, against what its plant makes of them, modulo
+    row and column phases: fidelity |Tr U^H V| / (|U| |V|), relative Frobenius error; and that modulo one common
+    phase only."""
+    rng = np.random.default_rng([seed, 59])
+    wanted = np.stack([haar_unitary(chip.ports, rng) for _ in range(count)])
+    found = []
+    for u, settings in zip(wanted, chip.compile_unitaries(wanted), strict=True):
+        seen = realised(bench, chip, settings)
+        size = np.linalg.norm(u)
+        overlap = np.vdot(seen, u)
+        common = np.linalg.norm(seen * overlap / abs(overlap) - u) / size
+        seen = _best_turned(seen, u)
+        fidelity = abs(np.vdot(u, seen)) / (size * np.linalg.norm(seen))
+        found.append((fidelity, np.linalg.norm(seen - u) / size, common))
+    return np.array(found)
+
+
+def _best_turned(seen: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """``seen`` with a phase on every row and column, those that bring it nearest to ``wanted``: each in turn."""
+    for _ in range(50):
+        rows = (seen.conj() * wanted).sum(axis=1, keepdims=True)
+        seen = seen * rows / np.abs(rows)
+        columns = (seen.conj() * wanted).sum(axis=0, keepdims=True)
+        seen = seen * columns / np.abs(columns)
+    return seen

@@ -9,6 +9,7 @@ import pytest
 
 from hilonn.bench import Bench
 from hilonn.chips.forward import ForwardModel, Setting
+from hilonn.chips.forward_products import Products
 from hilonn.chips.gauges import aligned, held, phase_gauges, scale_gauges
 from hilonn.chips.parameters import Estimate, offsets_within, read, write
 from hilonn.errors import CalibrationError, ConfigError
@@ -131,6 +132,23 @@ def test_no_reading_changes_along_a_gauge(tmp_path, architecture: str) -> None:
     shift = RNG.standard_normal(phases.shape[1] + scales.shape[1])
     moved = vector + np.concatenate((phases, scales), axis=1) @ shift
     assert np.allclose(aligned(model, moved, vector), vector)
+
+
+@pytest.mark.parametrize("architecture", ["svd_mesh", "unitary_mesh"])
+def test_products_over_many_settings_are_those_of_one_after_the_other(
+    architecture: str, tmp_path
+) -> None:
+    _, model, vector = model_of(tmp_path, architecture)
+    settings = [some(model, through=k > 0) for k in range(3)]
+    walks = [model.walk(vector, s) for s in settings]
+    products = Products(model, vector, settings, walks)
+    change = RNG.standard_normal(model.names.size)
+    moved = products.tangent(change)
+    one = [model.tangent(vector, s, change)[1] for s in settings]
+    assert np.allclose(moved, np.stack(one), rtol=1e-10, atol=1e-12 * np.abs(moved).max())
+    seed = RNG.standard_normal(moved.shape)
+    back = sum(model.adjoint(vector, s, seed[k])[0] for k, s in enumerate(settings))
+    assert np.allclose(products.adjoint(seed), back, rtol=1e-9, atol=1e-12 * np.abs(back).max())
 
 
 def test_readings_tell_all_that_no_gauge_and_no_lost_light_hides(tmp_path) -> None:
