@@ -106,6 +106,8 @@ positions = 2
 architecture = "svd_mesh"
 ports = {PORTS}
 record = "{{record}}"
+[chips.mesh.nominal]
+responsivity = 1.0
 [chips.mesh.wiring]
 phase_shifters = "heaters:0-{MESH_HEATERS - 1}"
 local_oscillator = "heaters:{MESH_HEATERS}"
