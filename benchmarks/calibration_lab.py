@@ -32,22 +32,28 @@ def main() -> None:
     parser.add_argument("--chips", type=int, default=2)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--wall", action="store_true")
+    parser.add_argument(
+        "--keep", type=Path, help="folder of the calibrations, used again; none by default"
+    )
     options = parser.parse_args()
     lab, again = [], []
     for chip in range(options.first, options.first + options.chips):
         with tempfile.TemporaryDirectory() as name:
-            folder, number = Path(name), str(chip)
+            folder, number = options.keep or Path(name), str(chip)
+            folder.mkdir(parents=True, exist_ok=True)
             simulated, other = (
                 calibrated(
                     f"chip {chip}, simulated, noise {noise}",
-                    folder / f"simulated-{noise}",
+                    folder / f"chip-{chip}-simulated-{noise}",
                     *("simulated", "--chip-seed", number, "--seed", noise),
                 )
                 for noise in ("1", "2")
             )
             more = () if options.wall else ("--lockstep",)
-            with emulated(folder, "--no-latency", "--chip-seed", number, *more) as (path, _):
-                through = calibrated(f"chip {chip}, lab", folder / "lab", str(path))
+            kind = "wall" if options.wall else "lockstep"
+            with emulated(Path(name), "--no-latency", "--chip-seed", number, *more) as (path, _):
+                out = folder / f"chip-{chip}-lab-{kind}"
+                through = calibrated(f"chip {chip}, lab", out, str(path))
         lab.append(apart(simulated, through, TYPICAL.responsivity))
         again.append(apart(simulated, other))
     print(f"\nthe lab's and the simulated bench's:\n\n{table(lab)}")
@@ -55,7 +61,10 @@ def main() -> None:
 
 
 def calibrated(title: str, out: Path, *arguments: str) -> Records:
-    """A calibration in a process of its own."""
+    """A calibration in a process of its own, or the one that is there."""
+    if (out / "result.json").exists():
+        tell(title, json.loads((out / "result.json").read_text("utf-8")))
+        return load_records(out / "record.json")
     started = time.perf_counter()
     done = subprocess.run(
         hilonn("calibrate", *arguments, "--out", str(out), "--json"),
@@ -65,14 +74,19 @@ def calibrated(title: str, out: Path, *arguments: str) -> Records:
     )
     if done.returncode:
         raise SystemExit(f"{title}: {done.stderr}")
-    found: dict[str, Any] = json.loads(done.stdout)
+    tell(title, json.loads(done.stdout), time.perf_counter() - started)
+    return load_records(out / "record.json")
+
+
+def tell(title: str, found: dict[str, Any], seconds: float | None = None) -> None:
+    """One line."""
+    took = "there already" if seconds is None else f"{seconds:.0f} s"
     print(
-        f"{title}: {found['passes']} passes, {time.perf_counter() - started:.0f} s; twin error {found['twin_error']:.2%} "
+        f"{title}: {found['passes']} passes, {took}; twin error {found['twin_error']:.2%} "
         f"(a repeated measurement {found['noise_floor']:.2%}), matrix error {found['matrix_error']:.2%}, "
         f"masked: {', '.join(found['failed_channels']) or 'none'}",
         flush=True,
     )
-    return load_records(out / "record.json")
 
 
 if __name__ == "__main__":
