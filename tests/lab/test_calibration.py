@@ -8,6 +8,7 @@ import pytest
 
 from hilonn.bench import Bench
 from hilonn.calibration import session
+from hilonn.calibration.drift import DriftMonitor, DriftOptions
 from hilonn.records import load_records
 from tests.lab import lab_4
 from tests.lab.truth import Truth
@@ -30,3 +31,8 @@ def test_a_chip_behind_wires_becomes_a_record(tmp_path: Path) -> None:
         assert gain.mean() == pytest.approx(1.0, abs=0.02)  # watts for watts
         with Bench.open(bench, record=str(tmp_path / "out" / "record.json")) as opened:
             assert opened.check().go
+            opened.light_on()
+            monitor = DriftMonitor(DriftOptions())
+            looks = [monitor.look(opened, opened.chip().name) for _ in range(3)]
+            assert [look.fault for look in looks] == [None] * 3
+            assert looks[-1].found["misfit"] < 1.5
