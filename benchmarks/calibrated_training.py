@@ -67,8 +67,9 @@ def trained(experiment: str, seed: int, way: str, folder: Path) -> dict[str, Any
     """Test accuracy (%) on chip ``seed``, and what its record came to."""
     text, found = registry.load("hilonn.benches", "simulated")(), {}
     if way != "default":
-        record = folder / f"{way}-{seed}.json"
-        found = calibrated(seed, record) if way == "calibrated" else true(seed, record)
+        record = folder / f"{way}-{seed}" / "record.json"
+        record.parent.mkdir(exist_ok=True)
+        found = calibrated(seed, record.parent) if way == "calibrated" else true(seed, record)
         text = text.replace('record = "connection:plant"', f'record = "{record}"')
     bench = folder / f"{way}-{seed}.toml"
     bench.write_text(text, "utf-8")
@@ -88,9 +89,8 @@ def true(seed: int, record: Path) -> dict[str, Any]:
     return {}
 
 
-def calibrated(seed: int, record: Path) -> dict[str, Any]:
-    """What readings tell, written to ``record``."""
-    out = record.with_suffix("")
+def calibrated(seed: int, out: Path) -> dict[str, Any]:
+    """What readings tell, in the folder ``out``."""
     done = subprocess.run(
         hilonn(
             *("calibrate", "simulated", "--seed", str(CALIBRATING + seed)),
@@ -103,7 +103,6 @@ def calibrated(seed: int, record: Path) -> dict[str, Any]:
     if done.returncode:
         raise SystemExit(f"chip {seed}: {done.stderr}")
     result = json.loads(done.stdout)
-    (out / "record.json").rename(record)
     return {
         name: result[name] for name in ("matrix_error", "twin_error", "noise_floor", "wall_seconds")
     }
