@@ -37,10 +37,13 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--default", action="store_true", help="the built-in bench's record, too")
     parser.add_argument("--kept", type=Path, help="JSON lines; a scratch file by default")
+    parser.add_argument("--keep", type=Path, help="folder of the calibrations; none by default")
     options = parser.parse_args()
     ways = ("true", "calibrated", *(("default",) if options.default else ()))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        measured = options.keep or folder / "calibrations"
+        measured.mkdir(parents=True, exist_ok=True)
         kept = options.kept or folder / "kept.jsonl"
         for seed in range(options.first, options.first + options.seeds):
             for way in ways:
@@ -48,7 +51,7 @@ def main() -> None:
                     row = {
                         "seed": seed,
                         "way": way,
-                        **trained(options.experiment, seed, way, folder),
+                        **trained(options.experiment, seed, way, folder, measured),
                     }
                     with kept.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(row) + "\n")
@@ -63,14 +66,14 @@ def rows(kept: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in kept.read_text("utf-8").splitlines()]
 
 
-def trained(experiment: str, seed: int, way: str, folder: Path) -> dict[str, Any]:
+def trained(experiment: str, seed: int, way: str, folder: Path, measured: Path) -> dict[str, Any]:
     """Test accuracy (%) on chip ``seed``, and what its record came to."""
     text, found = registry.load("hilonn.benches", "simulated")(), {}
     if way != "default":
-        record = folder / f"{way}-{seed}" / "record.json"
+        record = (measured if way == "calibrated" else folder) / f"{way}-{seed}" / "record.json"
         record.parent.mkdir(exist_ok=True)
         found = calibrated(seed, record.parent) if way == "calibrated" else true(seed, record)
-        text = text.replace('record = "connection:plant"', f'record = "{record}"')
+        text = text.replace('record = "connection:plant"', f'record = "{record.absolute()}"')
     bench = folder / f"{way}-{seed}.toml"
     bench.write_text(text, "utf-8")
     out = folder / f"run-{way}-{seed}"
