@@ -6,16 +6,19 @@ over what both together are unsure of has an rms of 1 where the uncertainties ar
 calibration, on the simulated bench with a noise of its own, shows what two of the same kind come to.
 
 In lockstep both labs are a few seconds old. ``--wall`` lets the lab's time run with the clock on the wall: its chip has
-drifted for minutes by then, and the modulators' biases (5 mrad a square root of an hour) say so.
+drifted for minutes by then, and the modulators' biases (5 mrad a square root of an hour) say so. ``--small``: chips of four
+ports behind the boxes of ``tests.lab.lab_4``, a quarter of a minute each.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,8 @@ from benchmarks.lab import emulated
 from benchmarks.records_apart import apart, table
 from hilonn.records import Records, load_records
 from hilonn.simulators.presets import TYPICAL
+from tests.calibration.benches import bench_file
+from tests.lab import lab_4
 
 
 def main() -> None:
@@ -32,6 +37,7 @@ def main() -> None:
     parser.add_argument("--chips", type=int, default=2)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--wall", action="store_true")
+    parser.add_argument("--small", action="store_true")
     parser.add_argument(
         "--keep", type=Path, help="folder of the calibrations, used again; none by default"
     )
@@ -41,23 +47,36 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder, number = options.keep or Path(name), str(chip)
             folder.mkdir(parents=True, exist_ok=True)
+            bench = str(bench_file(folder)) if options.small else "simulated"
             simulated, other = (
                 calibrated(
                     f"chip {chip}, simulated, noise {noise}",
                     folder / f"chip-{chip}-simulated-{noise}",
-                    *("simulated", "--chip-seed", number, "--seed", noise),
+                    *(bench, "--chip-seed", number, "--seed", noise),
                 )
                 for noise in ("1", "2")
             )
-            more = () if options.wall else ("--lockstep",)
             kind = "wall" if options.wall else "lockstep"
-            with emulated(Path(name), "--no-latency", "--chip-seed", number, *more) as (path, _):
+            with running(options, chip, Path(name)) as path:
                 out = folder / f"chip-{chip}-lab-{kind}"
                 through = calibrated(f"chip {chip}, lab", out, str(path))
         lab.append(apart(simulated, through, TYPICAL.responsivity))
         again.append(apart(simulated, other))
     print(f"\nthe lab's and the simulated bench's:\n\n{table(lab)}")
     print(f"\ntwo of the simulated bench:\n\n{table(again)}")
+
+
+@contextlib.contextmanager
+def running(options: argparse.Namespace, chip: int, folder: Path) -> Iterator[Path]:
+    """The lab of this chip: its bench file."""
+    if options.small:
+        with lab_4.build(lockstep=not options.wall, chip_seed=chip) as lab:
+            lab.write_bench(folder / "lab.toml")
+            yield folder / "lab.toml"
+        return
+    more = () if options.wall else ("--lockstep",)
+    with emulated(folder, "--no-latency", "--chip-seed", str(chip), *more) as (path, _):
+        yield path
 
 
 def calibrated(title: str, out: Path, *arguments: str) -> Records:
