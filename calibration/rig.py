@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +28,7 @@ VERBS: dict[type[Device], tuple[str, ...]] = {
         "ranges",
         "range",
         "max_samples",
+        "most_samples",
     ),
     Laser: ("set_power", "set_emission", "power", "emission", "max_power"),
     Switch: ("select", "position", "locked", "positions"),
@@ -184,12 +185,13 @@ class Rig:
         self.clock.wait_until(self._settled)
         whole = np.zeros((len(volts), self.modulators.channels))
         whole[:, self.modulator_channels] = volts
-        chunk = min(self.modulators.max_samples, self.photodetectors.max_samples)
+        chunk = min(self.modulators.max_samples, self.photodetectors.most_samples(averages))
+        played = replace(self.timing, plays=averages)
         signals, saturated = [], []
         for first in range(0, len(whole), chunk):
             piece = whole[first : first + chunk]
             self.photodetectors.arm(len(piece), averages, self.timing)
-            self.modulators.load(piece, self.timing)
+            self.modulators.load(piece, played)
             self.modulators.play()
             found = self.photodetectors.fetch()
             signals.append(found.signal[:, self.detector_channels])

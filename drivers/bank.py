@@ -200,7 +200,10 @@ class BankOfPhotodetectors(Photodetectors):
             raise ConfigError(f"{name}: the members of a bank of photodetectors have other ranges")
         most = min(m.max_samples for m in members)
         channels = sum(m.channels for m in members)
-        super().__init__(name, channels, _joined(members), members[0].ranges, most)
+        readings = min(
+            (m.max_readings for m in members if m.max_readings is not None), default=None
+        )
+        super().__init__(name, channels, _joined(members), members[0].ranges, most, readings)
         self.members = tuple(members)
         self._banks = tuple(members)
         self._together = _Together(members)

@@ -92,7 +92,8 @@ class Camera(Photodetectors):
         ranges = tuple(options.factor * self._full / e for e in exposures)
         spec = ChannelSpec(unit=options.unit, low=0.0, high=ranges[-1])
         most = 1 if options.trigger is None else options.max_samples
-        super().__init__(name, len(options.regions), spec, ranges, most)
+        readings = None if options.trigger is None else options.max_samples
+        super().__init__(name, len(options.regions), spec, ranges, most, readings)
         self._options = options
         self._exposures = exposures
         self._exposure = exposures[-1]

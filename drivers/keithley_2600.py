@@ -250,7 +250,7 @@ class Keithley2600Detectors(Photodetectors):
         top = options.ranges[-1] if options.ranges else 1.0
         spec = ChannelSpec(unit="A", low=-top, high=top)
         most = MOST if options.trigger == "line" else 1
-        super().__init__(name, len(options.channels), spec, options.ranges, most)
+        super().__init__(name, len(options.channels), spec, options.ranges, most, MOST)
         self._smu = _Smu(name, transport, options.channels)
         self._options = options
         self._set_up = False

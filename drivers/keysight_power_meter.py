@@ -118,6 +118,7 @@ class KeysightPowerMeter(Photodetectors):
             ChannelSpec(unit="W", low=0.0, high=max(ranges, default=0.0)),
             ranges,
             options.max_points if logs else 1,
+            options.max_points if logs else None,
         )
         self._transport = transport
         self._options = options

@@ -393,7 +393,8 @@ class NiInputs(Photodetectors):
         full = options.factor * volts[-1]
         spec = ChannelSpec(unit=options.unit, low=-full, high=full)
         ranges = tuple(options.factor * v for v in volts)
-        super().__init__(name, len(self._daq.channels), spec, ranges, options.max_samples)
+        most = options.max_samples
+        super().__init__(name, len(self._daq.channels), spec, ranges, most, max_readings=most)
         self._task: Any = None
         self._run: tuple[int, int, int, float] | None = None
 

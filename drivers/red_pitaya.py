@@ -206,7 +206,8 @@ class RedPitayaPhotodetectors(Photodetectors):
         self._gains = {"LV": ("LV",), "HV": ("HV",), "both": ("LV", "HV")}[options.ranges]
         ranges = tuple(FULL_SCALES[g] / options.volts_per_unit for g in self._gains)
         spec = ChannelSpec(unit=options.unit, low=-ranges[-1], high=ranges[-1])
-        super().__init__(name, options.channels, spec, ranges, BUFFER // LEAST)
+        most = BUFFER // LEAST
+        super().__init__(name, options.channels, spec, ranges, most, max_readings=most)
         self._transport = transport
         self._options = options
         self._box = Settings(transport, ERRORS)

@@ -158,7 +158,7 @@ class Detection:
         ready: Callable[[], None] | None,
     ) -> tuple[FloatArray, float]:
         played = replace(self._timing, plays=averages)
-        chunk = min(modulators.max_samples, self._detectors.max_samples)
+        chunk = min(modulators.max_samples, self._detectors.most_samples(averages))
         parts: list[DetectorReadings] = []
         started = time.perf_counter()
         for first in range(0, len(drive), chunk):

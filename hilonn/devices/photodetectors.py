@@ -17,7 +17,8 @@ from hilonn.typing import FloatArray
 class Photodetectors(Bank):
     """A bank of detectors. ``ranges`` are full scales in the spec's unit, smallest first.
 
-    A bank with one range declares one; ``range`` is then always 0.
+    A bank with one range declares one; ``range`` is then always 0. ``max_samples`` is what one reading takes,
+    ``max_readings`` besides what it takes of samples times averages, where the box keeps every play's; None: no limit.
     """
 
     final_verbs: ClassVar[frozenset[str]] = frozenset({"arm", "fetch", "set_range", "safe_state"})
@@ -29,6 +30,7 @@ class Photodetectors(Bank):
         spec: ChannelSpec,
         ranges: tuple[float, ...],
         max_samples: int,
+        max_readings: int | None = None,
     ) -> None:
         super().__init__(name, channels, spec)
         if not ranges or any(b <= a for a, b in pairwise(ranges)):
@@ -36,6 +38,7 @@ class Photodetectors(Bank):
         self.ranges = ranges
         self.range = len(ranges) - 1
         self.max_samples = max_samples
+        self.max_readings = max_readings
         self._armed: int | None = None
 
     def set_range(self, index: int) -> None:
@@ -46,6 +49,12 @@ class Photodetectors(Bank):
             )
         self._set_range(index)
         self.range = index
+
+    def most_samples(self, averages: int) -> int:
+        """The longest batch that one reading takes at so many averages; 1 where not even that fits, which ``arm`` refuses."""
+        if self.max_readings is None:
+            return self.max_samples
+        return max(1, min(self.max_samples, self.max_readings // averages))
 
     def arm(self, samples: int, averages: int, timing: Timing) -> None:
         """Get ready to read ``samples`` samples, each the mean of ``averages`` plays."""

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from hilonn.simulators.emulators.instrument import Reply
-from hilonn.simulators.emulators.rack import Listener, Rack
+from hilonn.simulators.emulators.rack import TICK, Listener, Rack
 from hilonn.simulators.emulators.scpi import (
     ILLEGAL_VALUE,
     OUT_OF_RANGE,
@@ -344,12 +344,12 @@ class KeysightPowerMeterBox(ScpiInstrument):
         """In lockstep nothing else would move the lab's time: asking waits for a log that is on its way."""
         left = 0.0 if slot.ends is None else slot.ends - self.rack.now()
         if left > 0.0 and self.rack.lockstep:
-            self.rack.sleep(left + 1e-12)
+            self.rack.sleep(left)
         self._settle(slot)
         return Timed(f"{slot.function},{'PROGRESS' if slot.running else 'COMPLETE'}")
 
     def _settle(self, slot: _Slot) -> None:
-        if slot.ends is not None and self.rack.now() >= slot.ends:
+        if slot.ends is not None and self.rack.now() > slot.ends - TICK:
             slot.running, slot.ends = False, None
 
     def _result(self, slot: _Slot) -> Timed:

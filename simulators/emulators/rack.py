@@ -14,6 +14,8 @@ from hilonn.typing import FloatArray, IntArray
 
 SETTLING = 5.0
 """Heater time constants that a client waits after a write, as the simulated bench tells it."""
+TICK = 1e-9
+"""s: in lockstep the lab's time is whole ones of these. What is due within one is due."""
 SAME = 1e-3
 """Periods that differ by less, relatively, are one period."""
 

@@ -89,6 +89,18 @@ def test_a_log_waits_for_its_trigger_and_a_setting_ends_it() -> None:
     assert ask(box, "SENS1:FUNC:RES?") == b""
 
 
+def test_in_lockstep_a_log_ends_at_whichever_moment_it_began() -> None:
+    """Its end is a sum of binary fractions, the lab's time whole nanoseconds."""
+    rack = Lit(np.full(4, 1e-6), lockstep=True)
+    box = meter(rack=rack)
+    ask(box, "TRIG1:INP CME;:SENS1:FUNC:PAR:LOGG 128,10US")
+    for _ in range(50):
+        ask(box, "SENS1:FUNC:STAT LOGG,STOP;:SENS1:FUNC:STAT LOGG,STAR")
+        rack.trigger()
+        assert ask(box, "SENS1:FUNC:STAT?") == b"LOGGING_STABILITY,COMPLETE\n"
+        rack.sleep(2e-4)
+
+
 @pytest.mark.parametrize(
     ("model", "line", "code"),
     [

@@ -106,6 +106,8 @@ positions = 2
 architecture = "svd_mesh"
 ports = {PORTS}
 record = "{{record}}"
+[chips.mesh.nominal]
+responsivity = 1.0
 [chips.mesh.wiring]
 phase_shifters = "heaters:0-{MESH_HEATERS - 1}"
 local_oscillator = "heaters:{MESH_HEATERS}"
@@ -122,12 +124,19 @@ sample_period = 1e-5
 """
 
 
-def build(safety: str = "# more of safety", *, latency: bool = False, noise: bool = True) -> Lab:
+def build(
+    safety: str = "# more of safety",
+    *,
+    latency: bool = False,
+    noise: bool = True,
+    lockstep: bool = False,
+    chip_seed: int = 0,
+) -> Lab:
     """The lab, not yet started; its bench file has ``safety``."""
-    options = LabOptions(latency=latency, noise=noise)
+    options = LabOptions(latency=latency, noise=noise, lockstep=lockstep, chip_seed=chip_seed)
     parameters = resolve("typical", {} if noise else dict.fromkeys(NOISES, False), {})
-    plant = Plant("svd_mesh", PORTS, parameters)
-    rack = Rack(plant)
+    plant = Plant("svd_mesh", PORTS, parameters, chip_seed=chip_seed)
+    rack = Rack(plant, lockstep=lockstep)
     boxes: list[Any] = [
         QontrolBox("q", rack, modules=-(-HEATERS // 8)),
         RedPitayaBox("rp0", rack, [0, 1], amplifier=AMPLIFIER, master=False),
