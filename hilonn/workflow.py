@@ -260,7 +260,7 @@ def _copy_event(source: Run, run: Run, kind: str) -> None:
             run.event(**{k: v for k, v in event.items() if k != "time"} | {"replayed": True})
 
 
-def _mapping(trainer: Trainer, dataset: Dataset) -> dict[str, Any]:
+def compare_products(trainer: Trainer, dataset: Dataset) -> dict[str, Any]:
     """How far what the chip multiplies by is from what it was asked (``missed.Missed``), on test samples: every layer's, and
     each of the chip's outputs in the first layer. Where noise is seen, it is read ``TRIPS`` times."""
     inputs = dataset.test.inputs[:MAPPED]
@@ -304,7 +304,7 @@ def _mapping(trainer: Trainer, dataset: Dataset) -> dict[str, Any]:
 def _finish(run: Run, trainer: Trainer, bench: Bench, dataset: Dataset) -> dict[str, Any]:
     test = trainer.evaluate(dataset.test)
     run.append_array("test_predictions", test.predictions.astype(np.int64))
-    run.event("mapping", **_mapping(trainer, dataset))
+    run.event("mapping", **compare_products(trainer, dataset))
     chip = trainer.chip
     if isinstance(chip, HeaterChip):
         run.event(
