@@ -367,7 +367,9 @@ class HeaterChip(MatrixChip):
                     raise
 
     def _write(self, drive: FloatArray) -> None:
+        began = time.perf_counter()
         self._shifters.write(drive)
+        self.statistics.took(self._shifters.name, began)
         self._drive = drive
         self._settled = self.clock.now() + self._shifters.spec.settling_time
         self.statistics.programmings += 1
