@@ -23,7 +23,7 @@ from hilonn.calibration.light import light_of, matrices, rails, read_odd
 from hilonn.calibration.raw import Raw
 from hilonn.calibration.rig import Rig, Setup
 from hilonn.calibration.routine import Effort, Fit, Parameters, Progress, Routine, whole
-from hilonn.calibration.stages import Layout, Optics, Walk, layout_of, transfer, walk
+from hilonn.calibration.stages import MESHES, Layout, Optics, Walk, layout_of, transfer, walk
 from hilonn.calibration.sweeps import gains
 from hilonn.mesh.jit import kernel
 from hilonn.records import Quantity, Records
@@ -331,7 +331,7 @@ def moved(problem: Problem, state: State, step: FloatArray) -> State:
     errors, transmission = state.optics.errors, state.optics.transmission
     if problem.couplers:
         errors = errors + step[index.errors].reshape(errors.shape)
-        transmission = transmission * np.exp(2 * step[index.losses])
+        transmission = np.minimum(transmission * np.exp(2 * step[index.losses]), 1.0)
     optics = Optics(
         errors,
         transmission,
@@ -436,6 +436,21 @@ def _with(matrix: FloatArray, sigma2: float, precision: FloatArray) -> FloatArra
     return whole_matrix
 
 
+def in_phase(problem: Problem, state: State) -> State:
+    """``state`` with the outputs' phases turned together to where the oscillator read them, on the mean of all settings. The
+    regression holds one of them, whatever it was by then: with a dead heater before it, it was anything."""
+    overlap = 0.0j
+    for first in range(0, len(problem.cold), BLOCK):
+        part = slice(first, first + BLOCK)
+        own = state.own(problem.cold[part], problem.per_pi)
+        model = transfer(problem.layout, problem.psi(state, own), state.optics) * problem.weights
+        each = (model.conj() * problem.found[part]).sum(axis=(1, 2))
+        overlap += complex((each / np.maximum(np.abs(each), 1e-300)).sum())
+    offset = state.offset.copy()
+    offset[problem.layout.stages[-1].index] += np.angle(overlap)
+    return replace(state, offset=offset)
+
+
 def quadrature_error(problem: Problem, state: State) -> tuple[float, float]:
     """By how much more (rad) than a quarter turn the oscillator's two phases differ, and its standard deviation: the
     second reading then is Im F - error Re F, which no chip does."""
@@ -475,8 +490,7 @@ class Crosstalk(Routine):
 
     def applies(self, setup: Setup) -> bool:
         """Not to large meshes: the normal equations of 8,000 parameters take minutes a round."""
-        meshes = ("svd_mesh", "unitary_mesh")
-        return setup.architecture in meshes and setup.oscillator and setup.ports <= DENSE
+        return setup.architecture in MESHES and setup.oscillator and setup.ports <= DENSE
 
     def effort(self, setup: Setup, parameters: Any) -> Effort:
         patterns = 2 * (1 << max(setup.ports - 1, 1).bit_length())
@@ -516,6 +530,7 @@ class Crosstalk(Routine):
             tried = regress(problem, other, MIRRORED)
             if tried[2] < noise:
                 fitted, told, noise, rounds = tried
+        fitted = in_phase(problem, fitted)
         fit = described(setup, known, problem, fitted, told, noise, rounds)
         return with_oscillator(known, fit, skew, skew_doubt)
 

@@ -19,6 +19,7 @@ from hilonn.bench import Bench
 from hilonn.calibration.normal import Noise
 from hilonn.calibration.rig import Rig, rig_of
 from hilonn.calibration.shots import FILLED, Draw, Shots, draw
+from hilonn.calibration.stages import MESHES
 from hilonn.calibration.tracking import WALKING, Belief, Tracker, Update, Wander, weight_of
 from hilonn.chips.forward import ForwardModel
 from hilonn.chips.parameters import LOGARITHMS
@@ -144,7 +145,7 @@ class DriftMonitor:
     def _begin(self, rig: Rig, records: Records) -> Look:
         """Draw the sentinels and read the reference."""
         o, setup = self.options, rig.setup
-        if not setup.oscillator or setup.architecture not in ("svd_mesh", "unitary_mesh"):
+        if not setup.oscillator or setup.architecture not in MESHES:
             raise ConfigError(
                 f"a drift monitor needs a mesh that is read against a local oscillator; {setup.chip} is a "
                 f"{setup.architecture}" + ("" if setup.oscillator else " without one")

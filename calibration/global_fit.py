@@ -8,7 +8,7 @@ routine found is where the fit begins, not what it must believe. What no reading
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -17,9 +17,11 @@ from hilonn.calibration import large
 from hilonn.calibration.normal import Noise
 from hilonn.calibration.shots import Shots
 from hilonn.calibration.solving import Problem, Solution, solve
+from hilonn.calibration.stuck import stuck_light
 from hilonn.chips.forward import ForwardModel
 from hilonn.chips.gauges import held, held_sums
 from hilonn.chips.parameters import LOGARITHMS, Estimate, Names, offsets_within, write
+from hilonn.chips.ports import usable_outputs
 from hilonn.errors import CalibrationError
 from hilonn.records import Records
 from hilonn.typing import BoolArray, FloatArray
@@ -41,6 +43,8 @@ DOUBTS: Mapping[str, float] = {
     "extinction_leak": 0.03,
 }
 """The least uncertainty that a starting value is given; relative for what is positive (1/W for the rise)."""
+STUCK = 0.1
+"""Of V_pi: how far the light of a modulator that does not modulate may be from what a few shots say."""
 SMALL = 6000
 """Parameters up to which normal equations are written out."""
 
@@ -110,12 +114,18 @@ def pose(start: Records, shots: Shots, ranges: FloatArray, options: Options) -> 
             f"the shots are of {shots.heaters.shape[1]} heaters and {shots.signal.shape[2]} detectors, the record of "
             f"{chip.chip} is of {model.heaters} and {2 * model.ports}: raw data of another chip?"
         )
+    use = start.photodetectors.accepted("gain")
+    if (
+        not model.moving.all()
+    ):  # no routine has seen what stands alone (see light.py): its start may be anything
+        use = use & np.tile(usable_outputs(start), 2)
+    estimate = replace(estimate, values=stuck_light(model, estimate.values, shots, use))
     return Problem(
         model,
         _prior(model, estimate, options),
         shots,
         Noise.of(start.photodetectors, ranges),
-        start.photodetectors.accepted("gain"),
+        use,
         options.wander,
         held_sums(model),
     )
@@ -158,14 +168,17 @@ def _large_result(
 
 def accepted(problem: Problem) -> BoolArray:
     """Parameters (size,) that the start accepts."""
-    return problem.start.known & ~_undriven(problem.model, problem.model.names)
+    return problem.start.known & ~_unmoved(problem.model, problem.model.names)
 
 
-def _undriven(model: ForwardModel, names: Names) -> BoolArray:
+def _unmoved(model: ForwardModel, names: Names) -> BoolArray:
+    """Parameters (size,) of heaters that do not turn and of modulators that do not modulate."""
     dead = np.zeros(names.size, bool)
     part = names.split(dead)
     for name in ("heater_phase_offset", "heater_power_per_pi", "heater_resistance_rise"):
         part[name][:] = ~model.usable
+    for name in ("v_pi", "bias", "extinction_leak", "input_size", "input_phase"):
+        part[name][:] = ~model.moving
     return dead
 
 
@@ -181,6 +194,12 @@ def _prior(model: ForwardModel, estimate: Estimate, options: Options) -> Estimat
     stated["heater_phase_offset"][dead] = np.maximum(stated["heater_phase_offset"][dead], 1.0)
     for name in ("heater_power_per_pi", "heater_resistance_rise"):
         stated[name][dead] = 0.0
+    # What a modulator launches that does not modulate is its bias alone.
+    stuck = ~model.moving
+    knows["bias"][stuck] = True
+    stated["bias"][stuck] = STUCK * np.exp(names.split(estimate.values)["v_pi"][stuck])
+    for name in ("v_pi", "extinction_leak", "input_size"):
+        stated[name][stuck] = 0.0
     sd[held(model)] = 0.0
     return Estimate(estimate.values, sd, known)
 

@@ -15,6 +15,7 @@ from hilonn.calibration.raw import Raw
 from hilonn.calibration.rig import Rig, Setup
 from hilonn.calibration.routine import Effort, Failure, Fit, Parameters, Progress, Routine
 from hilonn.calibration.shots import Draw, Shots, acquire, draw, joined
+from hilonn.calibration.stages import MESHES
 from hilonn.errors import CalibrationError
 from hilonn.records import Records
 
@@ -52,7 +53,7 @@ class GlobalFit(Routine):
 
     def applies(self, setup: Setup) -> bool:
         """Meshes whose fields are read against an oscillator."""
-        return setup.oscillator and setup.architecture in ("svd_mesh", "unitary_mesh")
+        return setup.oscillator and setup.architecture in MESHES
 
     def effort(self, setup: Setup, parameters: Any) -> Effort:
         count = settings(setup, parameters)

@@ -107,9 +107,8 @@ def _turned(found: ComplexArray, model: ComplexArray) -> ComplexArray:
 def matrix_error(chip: MatrixChip, count: int = 20, averages: int = 256, seed: int = 2) -> float:
     """Mean relative error (Frobenius) of ``count`` random real matrices as measured, against those wanted.
 
-    Inputs are one-hot and their negatives; what noise adds to a mean of ``averages`` is in it. Inputs that do not
-    modulate, and outputs without both detectors, are zero in what is wanted and left out of what is compared.
-    CalibrationError for a chip without a signed readout.
+    Inputs are one-hot and their negatives; what noise adds to a mean of ``averages`` is in it. A chip of which not all
+    ports can be used takes smaller matrices. CalibrationError for a chip without a signed readout.
     """
     readout = chip.signed_readout
     if readout is None:
@@ -117,16 +116,12 @@ def matrix_error(chip: MatrixChip, count: int = 20, averages: int = 256, seed: i
             f"{chip.name} reads powers only: a matrix, signs and all, cannot be compared"
         )
     rng = np.random.default_rng([seed, 53])
-    columns = chip.records.modulators.accepted("v_pi")[: chip.inputs]
-    rows = np.logical_and(*np.split(chip.records.photodetectors.accepted("gain"), 2))
-    usable = np.outer(rows[: chip.outputs], columns)
     inputs = np.concatenate((np.eye(chip.inputs), -np.eye(chip.inputs)))
     errors = []
     for _ in range(count):
-        wanted = rng.standard_normal((chip.outputs, chip.inputs)) * usable
+        wanted = rng.standard_normal((chip.outputs, chip.inputs))
         (settings,) = chip.compile_exactly(wanted[np.newaxis], [None])
         values = chip.run(settings, Batch(inputs, readout, averages=averages)).values
         found = (values[: chip.inputs] - values[chip.inputs :]).T / 2
-        missing = (found - wanted)[usable]
-        errors.append(float(np.linalg.norm(missing) / np.linalg.norm(wanted)))
+        errors.append(float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted)))
     return float(np.mean(errors))

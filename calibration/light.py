@@ -1,7 +1,9 @@
 """Transfer matrices by homodyne: superpositions of all inputs with known signs, both signs of each, two quadratures.
 
 Half the difference of a pattern and its negative is linear in the field: dark currents, the oscillator's imbalance,
-light that leaks through a modulator's null, and |E|^2 on detectors that are not quite a pair all drop out.
+light that leaks through a modulator's null, and |E|^2 on detectors that are not quite a pair all drop out. Where light is stuck
+at an input, |E|^2 does not: its beat with the rest changes its sign with the pattern, and what one detector of a pair reads
+alone is then of no use.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from scipy.linalg import hadamard
 
 from hilonn.calibration.rig import Rig, Setup
 from hilonn.chips.detection import pair_watts
+from hilonn.chips.ports import usable_outputs
 from hilonn.errors import SaturationError
 from hilonn.records import Records
 from hilonn.transfer import drive_of_amplitude, power_of_phase, voltage_of_power
@@ -57,6 +60,9 @@ def light_of(setup: Setup, known: Records, amplitude: float) -> Light:
         return np.asarray(np.minimum(np.maximum(asked, setup.modulator_low), setup.modulator_high))
 
     plus, minus = pair_watts(known.photodetectors)
+    if not usable.all():
+        paired = usable_outputs(known)
+        plus, minus = np.where(paired, plus, 0.0), np.where(paired, minus, 0.0)
     return Light(signs, amplitude, volts, oscillator_drives(setup, known), plus, minus)
 
 

@@ -2,12 +2,16 @@
 
 Paths: interferometers (column c, upper port m) with the same m - c form a diagonal. Light that enters at its head can leave
 at its foot only if every one of them crosses, as long as those between it and the edge are in bar state: the reading
-is a product of their cross powers, and each is a clean fringe of its own theta. The main diagonal needs nothing known;
-each next one uses the ones before as mirrors.
+is a product of their cross powers, and each is a clean fringe of its own theta. Where they cross is found first, all of a
+column at once (``shutters``). The main diagonal needs nothing known;
+each next one uses the ones before as mirrors. Mirrors leak a few per cent of the field, which meets the path's own at an
+interferometer's other port and would displace its fringe by as much: the sign turns with phi, and the mean of two fringes,
+phi half a turn apart, stands where it should.
 
 Meta-interferometers: with all in bar state but (c - 2, m) and (c, m), which split evenly, the two paths between them
-are one interferometer whose fringe is that of phi (c, m). Inputs and outputs carry no known phase: phi of the first two
-columns and the output heaters are gauges, left at zero.
+are one interferometer whose fringe is that of phi (c, m). Inputs and outputs carry no known phase: phi of the
+interferometers that none stands before (a rectangle's first two columns, a triangle's first diagonal) and the output heaters
+are gauges, left at zero.
 
 Reference: calibration.md sections 4 and 5. What neighbours warm is not known yet: it stays in these values (0.1 rad at 1 % a
 neighbour), until all heaters are fitted together.
@@ -22,13 +26,16 @@ import numpy as np
 from pydantic import Field
 from scipy.optimize import minimize_scalar
 
+from hilonn.calibration import shutters
 from hilonn.calibration.drives import nominal_ohm, on_grid, top_of
 from hilonn.calibration.fringes import Fringe, fit_fringe
 from hilonn.calibration.raw import Raw
 from hilonn.calibration.rig import Rig, Setup
 from hilonn.calibration.routine import Effort, Failure, Fit, Parameters, Progress, Routine
 from hilonn.calibration.stages import Layout, Optics, layout_of, transfer
+from hilonn.calibration.superpositions import Superpositions
 from hilonn.errors import CalibrationError
+from hilonn.mesh import UNITARY_MESHES
 from hilonn.records import Quantity, Records
 from hilonn.typing import FloatArray, IntArray
 
@@ -37,35 +44,37 @@ READS = 8
 
 
 class PathParameters(Parameters):
-    """``points`` of a fringe, ``turns`` that it covers by the datasheet; ``tries``: random settings among which a path
-    that lets light through is looked for; ``climbs``: rounds of setting all of a path to cross."""
+    """``points`` of a fringe, ``turns`` that it covers by the datasheet; where an input, a detector or a heater cannot be used, ``tries``: random
+    settings among which a path that lets light through is looked for, ``climbs``: rounds of setting all of a path to cross; ``flips``: whether fringes
+    behind mirrors are read at two phi half a turn apart, and meta-interferometers' with phi before and behind them so."""
 
     points: int = Field(default=24, ge=12)
     turns: float = Field(default=1.2, gt=0.5)
     averages: int = Field(default=8, ge=1)
     tries: int = Field(default=200, ge=1)
     climbs: int = Field(default=3, ge=1)
+    flips: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """``mzis`` in the order of the light, from ``entry`` to ``leave`` (ports)."""
+    """``mzis`` in the order of the light, from ``entry`` to ``leave`` (ports); ``alone``: there is no other way between these."""
 
     mzis: IntArray
     entry: int
     leave: int
+    alone: bool
 
 
 def paths(layout: Layout, columns: IntArray) -> list[Path]:
-    """All diagonals of a rectangular mesh, the main one first. ``columns`` (mzis,)."""
+    """All diagonals of a mesh, the main one first: of a triangular mesh those of its rows. ``columns`` (mzis,)."""
     found = []
-    ports = layout.ports
-    for shift in sorted(range(-(ports - 1), ports), key=abs):
-        mzis = np.flatnonzero(layout.top - columns == shift)
-        if len(mzis):
-            mzis = mzis[np.argsort(columns[mzis])]
-            first, last = int(mzis[0]), int(mzis[-1])
-            found.append(Path(mzis, int(layout.top[first]), int(layout.top[last]) + 1))
+    shifts = layout.top - columns
+    for shift in sorted(set(shifts.tolist()), key=lambda s: (abs(s), s)):
+        mzis = np.flatnonzero(shifts == shift)
+        mzis = mzis[np.argsort(columns[mzis])]
+        first, last = int(mzis[0]), int(mzis[-1])
+        found.append(Path(mzis, int(layout.top[first]), int(layout.top[last]) + 1, shift == 0))
     return found
 
 
@@ -83,11 +92,14 @@ class Paths(Routine):
     parameters = PathParameters
 
     def applies(self, setup: Setup) -> bool:
-        return setup.architecture == "unitary_mesh" and not setup.oscillator
+        return setup.architecture in UNITARY_MESHES and not setup.oscillator
 
     def effort(self, setup: Setup, parameters: Any) -> Effort:
         layout = layout_of(setup.architecture, setup.ports)
-        passes = parameters.tries + (parameters.climbs + 1) * layout.mzis * parameters.points
+        ways = paths(layout, columns_of(layout))
+        passes = shutters.passes(setup) + layout.mzis * parameters.points
+        if parameters.flips:
+            passes += (layout.mzis - len(ways[0].mzis)) * parameters.points
         return Effort(passes, passes * 3 * READS * parameters.averages)
 
     def acquire(
@@ -98,10 +110,11 @@ class Paths(Routine):
         rig.let_oscillator(False)
         volts = _middle(setup)
         ways = paths(layout, columns_of(layout))
+        cross = self._cross(rig, known, raw, progress)
         for i, way in enumerate(ways):
             name = f"path-{i:03d}"
             if not raw.has(name):
-                raw.save(name, **self._walked(rig, known, parameters, layout, way, volts))
+                raw.save(name, **self._walked(rig, known, parameters, layout, way, volts, cross))
             block = raw.load(name)
             for k, x, y in zip(way.mzis, block["cold"], block["light"], strict=True):
                 fringe = _fringe(setup, x, y, known_rise(known))
@@ -109,6 +122,20 @@ class Paths(Routine):
                 own = int(layout.theta[k])
                 volts[own] = _drive_at(setup, fringe, np.pi, own, known_rise(known))
             progress(self.title, i + 1, len(ways))
+
+    def _cross(self, rig: Rig, known: Records, raw: Raw, progress: Progress) -> FloatArray | None:
+        """V^2 / R (mzis,) W at which each crosses; None where an input, an output or an inner heater is missing, which its search needs."""
+        if not (
+            known.modulators.accepted("v_pi").all() and known.photodetectors.accepted("gain").all()
+        ):
+            return None
+        if not raw.has("shutters"):
+            found = shutters.find(
+                Superpositions(rig, known), lambda i, n: progress("bar and cross", i, n)
+            )
+            raw.save("shutters", cross=found.cross, lit=found.lit)
+        block = raw.load("shutters")
+        return np.asarray(block["cross"]) if block["lit"].all() else None
 
     def _walked(
         self,
@@ -118,10 +145,38 @@ class Paths(Routine):
         layout: Layout,
         way: Path,
         volts: FloatArray,
+        cross: FloatArray | None,
     ) -> dict[str, Any]:
         """Every fringe of one path: ``cold`` and ``light`` (mzis, points)."""
         setup = rig.setup
         own = layout.theta[way.mzis]
+        if cross is not None:
+            best = volts.copy()
+            best[own] = on_grid(setup, np.sqrt(cross[way.mzis] * nominal_ohm(setup)))
+        else:
+            best = self._crossing(rig, known, parameters, own, way, volts)
+        found = [self._swept(rig, known, parameters, best, int(h), way) for h in own]
+        cold, light = (np.array(part) for part in zip(*found, strict=True))
+        if parameters.flips and not way.alone:
+            for i, k in enumerate(way.mzis):
+                phi = int(layout.phi[k])
+                flipped = best.copy()
+                flipped[phi] = _half_a_turn_off(setup, phi, best[phi])
+                light[i] += self._swept(rig, known, parameters, flipped, int(own[i]), way)[1]
+            light /= 2
+        return {"cold": cold, "light": light, "mzis": way.mzis}
+
+    def _crossing(
+        self,
+        rig: Rig,
+        known: Records,
+        parameters: PathParameters,
+        own: IntArray,
+        way: Path,
+        volts: FloatArray,
+    ) -> FloatArray:
+        """``volts`` with all of a path at cross, from a random setting that lets some light through."""
+        setup = rig.setup
         rng = np.random.default_rng([setup.ports, 54, int(own[0])])
         top = top_of(setup, 1.0)[own]
         best, brightest = volts.copy(), -np.inf
@@ -136,9 +191,7 @@ class Paths(Routine):
                 x, y = self._swept(rig, known, parameters, best, int(h), way)
                 rise = known_rise(known)
                 best[h] = _drive_at(setup, _fringe(setup, x, y, rise), 0.0, int(h), rise)
-        found = [self._swept(rig, known, parameters, best, int(h), way) for h in own]
-        cold, light = (np.array(part) for part in zip(*found, strict=True))
-        return {"cold": cold, "light": light, "mzis": way.mzis}
+        return best
 
     def _swept(
         self,
@@ -182,11 +235,11 @@ class OuterPhases(Routine):
     parameters = PathParameters
 
     def applies(self, setup: Setup) -> bool:
-        return setup.architecture == "unitary_mesh" and not setup.oscillator
+        return setup.architecture in UNITARY_MESHES and not setup.oscillator
 
     def effort(self, setup: Setup, parameters: Any) -> Effort:
         layout = layout_of(setup.architecture, setup.ports)
-        passes = int((columns_of(layout) >= 2).sum()) * parameters.points
+        passes = len(meta(layout)) * parameters.points * (2 if parameters.flips else 1)
         return Effort(passes, passes * 3 * READS * parameters.averages)
 
     def acquire(
@@ -196,22 +249,37 @@ class OuterPhases(Routine):
         layout = layout_of(setup.architecture, setup.ports)
         rig.let_oscillator(False)
         jobs = meta(layout)
+        behind = {before: k for k, before in jobs}
         for i, (k, before) in enumerate(jobs):
             name = f"meta-{k:04d}"
             if not raw.has(name):
                 port = int(layout.top[k])
                 volts = meta_drives(setup, known, layout, k, before)
-                x, y = sweep(
-                    rig,
-                    known,
-                    volts,
-                    int(layout.phi[k]),
-                    port,
-                    port,
-                    parameters.points,
-                    parameters.turns,
-                    parameters.averages,
-                )
+
+                def swept(
+                    volts: FloatArray, k: int = k, port: int = port
+                ) -> tuple[FloatArray, FloatArray]:
+                    return sweep(
+                        rig,
+                        known,
+                        volts,
+                        int(layout.phi[k]),
+                        port,
+                        port,
+                        parameters.points,
+                        parameters.turns,
+                        parameters.averages,
+                    )
+
+                x, y = swept(volts)
+                if parameters.flips:
+                    # What leaks to the other port before it, and behind it, turns its sign.
+                    flipped = volts.copy()
+                    for other in (before, behind.get(k)):
+                        if other is not None:
+                            h = int(layout.phi[other])
+                            flipped[h] = _half_a_turn_off(setup, h, volts[h])
+                    y = (y + swept(flipped)[1]) / 2
                 raw.save(name, cold=x, light=y, volts=volts, mzi=k)
             progress(self.title, i + 1, len(jobs))
 
@@ -257,7 +325,8 @@ class OuterPhases(Routine):
             rise,
             float(np.median(chip.uncertainty("heater_resistance_rise"))),
         )
-        unseen = np.concatenate((layout.phi[columns_of(layout) < 2], layout.stages[-1].index))
+        first = np.setdiff1d(np.arange(layout.mzis), [k for k, _ in meta(layout)])
+        unseen = np.concatenate((layout.phi[first], layout.stages[-1].index))
         values = dict(fit.chip)
         gauge = values["heater_phase_offset"]
         value, told = gauge.value.copy(), gauge.uncertainty.copy()
@@ -277,7 +346,7 @@ class OuterPhases(Routine):
 
 
 def meta(layout: Layout) -> list[tuple[int, int]]:
-    """Interferometers from the third column on, each with the one two columns before it on the same ports."""
+    """Interferometers behind another on the same two ports, each with it: it stands two columns before."""
     columns = columns_of(layout)
     where = {(int(c), int(m)): k for k, (c, m) in enumerate(zip(columns, layout.top, strict=True))}
     return [(k, where[c - 2, m]) for (c, m), k in sorted(where.items()) if (c - 2, m) in where]
@@ -330,10 +399,20 @@ def _light(rig: Rig, known: Records, volts: FloatArray, entry: int, averages: in
     pattern[:READS, entry] += full
     pattern[READS : 2 * READS, entry] -= full
     pattern = np.minimum(np.maximum(pattern, rig.setup.modulator_low), rig.setup.modulator_high)
-    rig.program(volts)
+    rig.program(np.append(volts, 0.0) if rig.setup.oscillator else volts)
     signal, _ = rig.ranged(pattern, averages, np.asarray(~known.photodetectors.accepted("dark")))
     both = signal[:, :ports] + signal[:, ports:]
     return np.asarray(both[: 2 * READS].mean(axis=0) - both[2 * READS :].mean(axis=0))
+
+
+def _half_a_turn_off(setup: Setup, heater: int, volts: float) -> float:
+    """Volts at half a turn more by the datasheet, or less where that is out of range."""
+    ohm, half = nominal_ohm(setup), setup.nominal.power_per_pi
+    cold = volts**2 / ohm
+    more = cold + half
+    if more > setup.drive_high[heater] ** 2 / ohm:
+        more = max(cold - half, 0.0)
+    return float(on_grid(setup, np.array(np.sqrt(more * ohm))))
 
 
 def _middle(setup: Setup) -> FloatArray:
@@ -351,21 +430,25 @@ def common_rise(
     setup: Setup, cold: FloatArray, light: FloatArray, start: float
 ) -> tuple[float, float]:
     """Self-heating (1/W) at which fringes (heaters, points) fit best, and roughly how well that is told."""
-    chosen = np.linspace(0, len(cold) - 1, min(len(cold), SAMPLED)).astype(int)
+    found = [_fringe(setup, x, y, start) for x, y in zip(cold, light, strict=True)]
+    clear = np.flatnonzero([f.size > 4 * f.residual for f in found])
+    if not len(clear):
+        return start, float(0.5 / cold.max())
+    chosen = clear[np.linspace(0, len(clear) - 1, min(len(clear), SAMPLED)).astype(int)]
 
     def left(rise: float) -> float:
         found = [_fringe(setup, cold[i], light[i], rise) for i in chosen]
         return sum((f.residual / max(f.size, 1e-300)) ** 2 for f in found)
 
     top = 0.5 / float(cold.max())
-    found = minimize_scalar(
+    least = minimize_scalar(
         left, bounds=(0.0, top), method="bounded", options={"xatol": 1e-3 * top}
     )
-    best, step = float(found.x), 0.1 * top
-    bend = (left(best + step) - 2 * float(found.fun) + left(max(best - step, 0.0))) / step**2
+    best, step = float(least.x), 0.1 * top
+    bend = (left(best + step) - 2 * float(least.fun) + left(max(best - step, 0.0))) / step**2
     freedom = max(len(chosen) * (cold.shape[1] - 4), 1)
     told = np.sqrt(
-        2 * float(found.fun) * cold.shape[1] / freedom / max(bend * cold.shape[1], 1e-300)
+        2 * float(least.fun) * cold.shape[1] / freedom / max(bend * cold.shape[1], 1e-300)
     )
     return best, float(min(told, top))
 

@@ -141,6 +141,8 @@ def descend(
     free, prior = problem.free, problem.prior
     reach = FARTHEST * np.where(free, problem.start.sd, 0.0)
     low, high = problem.start.values - reach, problem.start.values + reach
+    passed = model.names.split(high)["mzi_transmission"]
+    passed[:] = np.minimum(passed, 0.0)  # its logarithm: nothing amplifies
     cold = model.names.split(low)["heater_resistance_rise"]
     cold[:] = np.maximum(cold, -COOLEST * model.resistance / float(shots.heaters.max()) ** 2)
     damping, excess = 1e-3, excess_of(problem, values, wander)
@@ -195,6 +197,8 @@ def _polish(problem: Problem, values: FloatArray, wander: FloatArray, tell: Tell
         step = np.zeros_like(values)
         step[free] = cho_solve(factor, _right(problem, right, prior, values))
         values = values + step
+        passed = model.names.split(values)["mzi_transmission"]
+        passed[:] = np.minimum(passed, 0.0)  # its logarithm: nothing amplifies
         wander = wander + (pull - normal.coupling @ step.astype(np.float32)) / normal.own
     return Solution(*best, normal, excess, problem.noise)
 

@@ -15,9 +15,11 @@ from typing import Literal
 import numpy as np
 
 from hilonn.errors import ConfigError
-from hilonn.mesh import RectangularMesh, SvdMesh
+from hilonn.mesh import UNITARY_MESHES, SvdMesh, UnitaryMesh
 from hilonn.typing import ComplexArray, FloatArray, IntArray
 
+MESHES = ("svd_mesh", *UNITARY_MESHES)
+"""Architectures whose light interferes."""
 Kind = Literal["phase", "coupler", "attenuator"]
 
 
@@ -56,8 +58,8 @@ class Layout:
 
 def layout_of(architecture: str, ports: int) -> Layout:
     """Stages of a chip; ConfigError for one whose light does not interfere."""
-    if architecture == "unitary_mesh":
-        mesh = RectangularMesh(ports)
+    if architecture in UNITARY_MESHES:
+        mesh = UNITARY_MESHES[architecture](ports)
         stages = tuple(_mesh(mesh, 0, 0, "right"))
         m = mesh.mzis
         return Layout(
@@ -82,7 +84,7 @@ def layout_of(architecture: str, ports: int) -> Layout:
 
 
 def _mesh(
-    mesh: RectangularMesh, first: int, mzi: int, part: Literal["right", "left"]
+    mesh: UnitaryMesh, first: int, mzi: int, part: Literal["right", "left"]
 ) -> Iterator[Stage]:
     none = np.zeros(0, int)
     for column in range(mesh.depth):

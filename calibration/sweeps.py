@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from hilonn.calibration.raw import Raw
 from hilonn.calibration.reconstruct import Seen, input_output_sizes, resolved
 from hilonn.calibration.rig import Rig, Setup
 from hilonn.calibration.routine import Effort, Failure, Fit, Parameters, Progress, Routine, whole
-from hilonn.calibration.stages import Optics, Stage, layout_of
+from hilonn.calibration.stages import MESHES, Optics, Stage, layout_of
+from hilonn.chips.cones import elements_of, seen_heaters
 from hilonn.errors import CalibrationError
 from hilonn.records import Quantity, Records
 from hilonn.transfer import phase_of_power, power_of_voltage
@@ -49,6 +51,12 @@ class _Sweep(Routine):
     def points(self, stage: Stage, parameters: SweepParameters) -> int:
         return 2 * (len(stage.index) + 1) + parameters.surplus
 
+    def turned(
+        self, setup: Setup, known: Records, light: Light, stage: Stage, rest: FloatArray
+    ) -> FloatArray | None:
+        """Another background for ``stage``, of which the same is swept again; None where there is none."""
+        return None
+
     def effort(self, setup: Setup, parameters: Any) -> Effort:
         patterns = 2 * (1 << max(setup.ports - 1, 1).bit_length())
         settings = sum(self.points(s, parameters) for s in self.stages(setup)) + 2 * RESTS
@@ -61,15 +69,19 @@ class _Sweep(Routine):
         light = light_of(setup, known, parameters.amplitude)
         rest = self.background(setup, known)
         stages = self.stages(setup)
-        jobs: list[tuple[str, Stage | None]] = [("rest-0", None)]
-        jobs += [(f"column-{i:03d}", stage) for i, stage in enumerate(stages)]
-        jobs += [("rest-1", None)]
-        total = sum(RESTS if s is None else self.points(s, parameters) for _, s in jobs)
+        jobs: list[tuple[str, Stage | None, FloatArray]] = [("rest-0", None, rest)]
+        for i, column in enumerate(stages):
+            jobs.append((f"column-{i:03d}", column, rest))
+            turned = self.turned(setup, known, light, column, rest)
+            if turned is not None:
+                jobs.append((f"turned-{i:03d}", column, turned))
+        jobs += [("rest-1", None, rest)]
+        total = sum(RESTS if s is None else self.points(s, parameters) for _, s, _ in jobs)
         done = 0
-        for name, stage in jobs:
+        for name, stage, around in jobs:
             count = RESTS if stage is None else self.points(stage, parameters)
             if not raw.has(name):
-                drive = np.tile(rest, (count, 1))
+                drive = np.tile(around, (count, 1))
                 if stage is not None:
                     rng = np.random.default_rng([setup.ports, 52, int(stage.index[0])])
                     top = top_of(setup, parameters.turns)[stage.index]
@@ -80,7 +92,7 @@ class _Sweep(Routine):
                     odd.append(read_odd(rig, light, drive[k], parameters.averages, rails(known)))
                     progress(self.title, done + k + 1, total)
                 swept = drive if stage is None else drive[:, stage.index]
-                raw.save(name, drive=swept, rest=rest, odd=np.array(odd))
+                raw.save(name, drive=swept, rest=around, odd=np.array(odd))
             done += count
             progress(self.title, done, total)
 
@@ -90,12 +102,14 @@ class _Sweep(Routine):
         """Every column's fit, twice: the self-heating that all columns agree on is known to the second."""
         light = light_of(setup, known, parameters.amplitude)
         per_pi, rise = setup.nominal.power_per_pi, setup.nominal.resistance_rise
-        read = []
+        read, again = [], {}
         for i, stage in enumerate(self.stages(setup)):
             block = raw.load(f"column-{i:03d}")
             cold = block["drive"] ** 2 / nominal_ohm(setup)
             rest = block["rest"]
             read.append((stage, cold, matrices(light, block["odd"].astype(float))))
+            if raw.has(f"turned-{i:03d}"):
+                again[i] = raw.load(f"turned-{i:03d}")["odd"].astype(float)
         first = [fit_column(cold, m, per_pi, rise, prior=5.0) for _, cold, m in read]
         rises = np.array([f.rise for f in first])
         if len(first) > 2:
@@ -106,14 +120,21 @@ class _Sweep(Routine):
                 fit_column(cold, m, per_pi, rise, prior, start=f.scale)
                 for (_, cold, m), f in zip(read, first, strict=True)
             ]
+        else:
+            prior = 5.0
+        for i, odd in again.items():  # at the same drives
+            turned = fit_column(read[i][1], matrices(light, odd), per_pi, rise, prior)
+            first[i] = _brighter(first[i], turned)
+        can = seen(setup, known, light)
+        first = [_of_those_seen(f, can[s.index]) for (s, _, _), f in zip(read, first, strict=True)]
         return light, [(s, c, f) for (s, c, _), f in zip(read, first, strict=True)], rest
 
     def failures(self, fit: Fit) -> list[Failure]:
-        """Heaters without a fringe, or with one that is not theirs alone."""
+        """Heaters without a fringe, or with one that is not theirs alone. Those that no reading can tell are no failures."""
         alive, second = fit.arrays["alive"], fit.arrays["second"]
         doubt, scale = fit.arrays["scale_uncertainty"], fit.arrays["scale"]
         found = []
-        for h in fit.arrays["swept"]:
+        for h in fit.arrays["swept"][fit.arrays["seen"][fit.arrays["swept"]]]:
             if not alive[h]:
                 reason = "no fringe: nothing changes with its drive"
             elif second[h] > PURE:
@@ -156,7 +177,7 @@ class Attenuators(_Sweep):
         return [s for s in layout.stages if s.kind == "attenuator"]
 
     def fit(self, setup: Setup, known: Records, parameters: Any, raw: Raw) -> Fit:
-        _, found, _ = self.columns(setup, known, parameters, raw)
+        light, found, _ = self.columns(setup, known, parameters, raw)
         stage, cold, column = found[0]
         ports = setup.ports
         alive = np.flatnonzero(column.alive)
@@ -186,7 +207,8 @@ class Attenuators(_Sweep):
         )
         return Fit(
             chip=quantities,
-            arrays=_report_arrays(setup, [(stage, cold, column)]),
+            arrays=_report_arrays(setup, [(stage, cold, column)])
+            | {"seen": seen(setup, known, light)},
             figures={"power_per_pi": float(np.median(setup.nominal.power_per_pi / column.scale))},
         )
 
@@ -208,7 +230,7 @@ class Phases(_Sweep):
     title = "phases"
 
     def applies(self, setup: Setup) -> bool:
-        return setup.architecture in ("svd_mesh", "unitary_mesh") and setup.oscillator
+        return setup.architecture in MESHES and setup.oscillator
 
     def stages(self, setup: Setup) -> list[Stage]:
         layout = layout_of(setup.architecture, setup.ports)
@@ -221,6 +243,28 @@ class Phases(_Sweep):
             if stage.kind == "attenuator":
                 rest[stage.index] = open_drives(setup, known, stage.index)
         return rest
+
+    def turned(
+        self, setup: Setup, known: Records, light: Light, stage: Stage, rest: FloatArray
+    ) -> FloatArray | None:
+        """The last interferometer before an output that is not read may send all that passes its outer phase there: with
+        its inner one half a turn on, it sends it to the other output."""
+        layout = layout_of(setup.architecture, setup.ports)
+        _, outputs = usable_ports(known, light)
+        last: dict[int, int] = {}
+        for mzi in np.flatnonzero(layout.phi >= 0):  # in the order of the light
+            last[int(layout.top[mzi])] = last[int(layout.top[mzi]) + 1] = int(mzi)
+        there = {last[int(port)] for port in np.flatnonzero(~outputs)}
+        mzis = np.array([k for k in sorted(there) if layout.phi[k] in stage.index], int)
+        if not len(mzis):
+            return None
+        inner = layout.theta[mzis]
+        cold = rest[inner] ** 2 / nominal_ohm(setup)
+        half = setup.nominal.power_per_pi
+        cold = np.where(cold > half, cold - half, cold + half)
+        other = rest.copy()
+        other[inner] = on_grid(setup, np.sqrt(cold * nominal_ohm(setup)))
+        return other
 
     def fit(self, setup: Setup, known: Records, parameters: Any, raw: Raw) -> Fit:
         layout = layout_of(setup.architecture, setup.ports)
@@ -266,7 +310,7 @@ class Phases(_Sweep):
         quantities["splitter_errors"] = Quantity.of(built.optics.errors, 0.01)
         quantities |= gains(setup, known, built.optics)
         arrays = _report_arrays(setup, found)
-        arrays["sure"] = built.sure
+        arrays |= {"sure": built.sure, "seen": seen(setup, known, light)}
         drift = float(np.abs(np.angle(np.vdot(seen_matrices[0], seen_matrices[-1]))))
         misfit = float(
             np.linalg.norm(_turned_to(seen_matrices[-1], seen_matrices[0]) - seen_matrices[0])
@@ -403,6 +447,40 @@ def _report_arrays(
         arrays["scale_uncertainty"][index] = column.scale_uncertainty
         arrays["noise"][index] = column.noise / np.maximum(column.size, 1e-300)
     return arrays | {"swept": np.array(sorted(swept))}
+
+
+def seen(setup: Setup, known: Records, light: Light) -> BoolArray:
+    """Heaters (heaters,) that the readings can tell."""
+    inputs, outputs = usable_ports(known, light)
+    return seen_heaters(
+        elements_of(setup.architecture, setup.ports), setup.heaters, inputs, outputs
+    )
+
+
+def _brighter(first: ColumnFit, second: ColumnFit) -> ColumnFit:
+    """Of two sweeps of a column, each heater's larger fringe."""
+    more = np.where(second.alive, second.size, 0.0) > np.where(first.alive, first.size, 0.0)
+    names = ("scale", "scale_uncertainty", "x", "y", "size", "second", "alive", "line")
+    taken = {}
+    for name in names:
+        one, other = getattr(first, name), getattr(second, name)
+        chosen = more[:, np.newaxis] if name in ("x", "y") else more
+        taken[name] = np.where(chosen, other, one)
+    return replace(first, **taken)
+
+
+def _of_those_seen(column: ColumnFit, can: BoolArray) -> ColumnFit:
+    """``column`` with what the datasheet says of heaters that no reading tells."""
+    return replace(
+        column,
+        alive=column.alive & can,
+        scale=np.where(can, column.scale, 1.0),
+        scale_uncertainty=np.where(can, column.scale_uncertainty, UNSEEN),
+    )
+
+
+UNSEEN = 0.1
+"""Of the power per pi: how far it may be from the datasheet's."""
 
 
 def usable_ports(known: Records, light: Light) -> tuple[BoolArray, BoolArray]:

@@ -81,6 +81,8 @@ class Estimate:
     snr_end: tuple[float, ...]
     checkpoint: int
     advice: tuple[str, ...]
+    unused: str = ""
+    """What of the chip is not used, since its record does not accept it."""
 
 
 def estimate(
@@ -191,6 +193,7 @@ def _rehearse(
         tuple(LATER * s for s in snr),
         (run.folder / "checkpoint").stat().st_size,
         tuple(_advice(experiment, trainer, run, settling, snr, retaken)),
+        str(trainer.chip.unused) if isinstance(trainer.chip, HeaterChip) else "",
     )
 
 

@@ -18,6 +18,7 @@ from hilonn.datasets import Dataset, Shifts, Split, cropped, load_dataset, princ
 from hilonn.errors import ConfigError
 from hilonn.network import Dense, Network
 from hilonn.rules import Rule
+from hilonn.typing import FloatArray
 
 ActivationName = Literal["linear", "relu", "tanh", "square", "saturating_square", "sine_squared"]
 assert set(ActivationName.__args__) == set(ACTIVATIONS)  # type: ignore[attr-defined]
@@ -104,7 +105,7 @@ class Experiment:
             raise ConfigError(
                 f"{self.name}: shift moves images, and principal_components leave none; drop one"
             )
-        empty = np.zeros(dataset.train.inputs.shape[1])
+        empty: FloatArray = np.zeros(dataset.train.inputs.shape[1])
         if section.centre:
             empty = -dataset.mean
             dataset = dataset.centred()

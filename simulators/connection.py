@@ -23,7 +23,7 @@ class PlantOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    architecture: Literal["svd_mesh", "unitary_mesh", "crossbar"] = "svd_mesh"
+    architecture: Literal["svd_mesh", "unitary_mesh", "triangular_mesh", "crossbar"] = "svd_mesh"
     ports: int = Field(default=16, ge=2, le=256)
     preset: Literal["ideal", "typical", "harsh"] = "typical"
     chip_seed: int = Field(default=0, ge=0)

@@ -65,6 +65,11 @@ def bench_simulated_mesh_64() -> str:
     return _text("simulated-mesh-64")
 
 
+def bench_simulated_triangle() -> str:
+    """One triangular mesh of 8 ports, typical: real matrices up to 4 by 4."""
+    return _text("simulated-triangle")
+
+
 def bench_simulated_crossbar() -> str:
     """A 16 by 16 crossbar, typical."""
     return _text("simulated-crossbar")

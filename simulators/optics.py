@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from hilonn.mesh import RectangularMesh, SvdMesh
+from hilonn.mesh import UNITARY_MESHES, SvdMesh
 from hilonn.mesh.jit import kernel
 from hilonn.simulators.truth import Truth
 from hilonn.typing import ComplexArray, FloatArray
@@ -44,7 +44,7 @@ class CoherentOptics:
     """A mesh, and at each output a 50:50 coupler with the local oscillator: |E +- LO|^2 / 2."""
 
     def __init__(self, truth: Truth) -> None:
-        kind = SvdMesh if truth.architecture == "svd_mesh" else RectangularMesh
+        kind = UNITARY_MESHES.get(truth.architecture, SvdMesh)
         self._mesh = kind(
             truth.ports,
             splitter_errors=truth.splitter_errors,

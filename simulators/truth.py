@@ -7,12 +7,12 @@ from typing import Literal
 
 import numpy as np
 
-from hilonn.mesh import RectangularMesh, SvdMesh
+from hilonn.mesh import UNITARY_MESHES, RectangularMesh, SvdMesh
 from hilonn.simulators.presets import PlantParameters
 from hilonn.simulators.randomness import generator
 from hilonn.typing import ComplexArray, FloatArray
 
-Architecture = Literal["svd_mesh", "unitary_mesh", "crossbar"]
+Architecture = Literal["svd_mesh", "unitary_mesh", "triangular_mesh", "crossbar"]
 WAVELENGTH = 1.55e-6  # m, the only one
 FULL_TURN = 2.0  # in units of the power that turns by pi
 
@@ -125,9 +125,10 @@ def geometry(architecture: Architecture, ports: int) -> tuple[FloatArray, int, i
     if architecture == "svd_mesh":
         svd = SvdMesh(ports)
         return svd.layout, 2 * svd.mzis + ports, 2 * ports + 1
-    if architecture == "unitary_mesh":
-        mesh = RectangularMesh(ports)
-        return mesh.layout, mesh.mzis, ports
+    if architecture in UNITARY_MESHES:
+        mesh = UNITARY_MESHES[architecture](ports)
+        # A triangle's ways are of 1 to 2 ports - 3 columns: detectors are made for the brightest.
+        return mesh.layout, mesh.mzis, ports if isinstance(mesh, RectangularMesh) else 1
     row, column = np.divmod(np.arange(ports * ports), ports)
     return np.stack((column, row), axis=1).astype(float), ports * ports, 1
 

@@ -24,6 +24,7 @@ from hilonn.typing import FloatArray
 ARCHITECTURES: dict[str, Architecture] = {
     "svd_mesh": "svd_mesh",
     "unitary_mesh": "unitary_mesh",
+    "triangular_mesh": "triangular_mesh",
 }
 
 

@@ -193,7 +193,7 @@ def _modulators(bench: CheckedBench, chip: HeaterChip) -> CheckStep:
         return CheckStep(
             f"limits of {device.name}",
             "BAD",
-            f"{found}: {numbered('input', short.tolist())} cannot be driven fully",
+            f"{found}: {numbered('input', chip.at.inputs[short].tolist())} cannot be driven fully",
             f"raise the limits of {device.name}, or its amplifier's gain; is the bias in the record right?",
             values,
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hilonn.checks.report import CheckStep, State, numbered
-from hilonn.typing import FloatArray
+from hilonn.typing import FloatArray, IntArray
 
 WEAK = 3.0
 """dB below the others from which a path is told; the record of a poor chip scatters by 1 to 2."""
@@ -23,11 +23,17 @@ CLEAN = "align its fibre, clean its facet and its connectors, check its polarisa
 @dataclass(frozen=True, slots=True)
 class Budget:
     """``found`` and ``wanted`` (outputs, inputs): what the chip multiplies by. ``decibels`` of one unit of them: 20 where they
-    are fields, 10 where they are powers."""
+    are fields, 10 where they are powers. ``outputs``, ``inputs``: the chip's ports that they are at."""
 
     found: FloatArray
     wanted: FloatArray
     decibels: float
+    outputs: IntArray
+    inputs: IntArray
+
+    def ports(self, axis: int) -> IntArray:
+        """Of the inputs (axis 1) or outputs (axis 0)."""
+        return self.inputs if axis == 1 else self.outputs
 
     def level(self) -> float:
         """dB that everything is above the record."""
@@ -96,6 +102,11 @@ def _all(chip: str, budget: Budget) -> CheckStep:
 def _paths(name: str, what: str, budget: Budget, axis: int, swapped: list[int]) -> CheckStep:
     decibels = budget.paths(axis)
     mistaken = budget.mistaken(axis)
+    ports = budget.ports(axis)
+
+    def at(paths: list[int]) -> list[int]:
+        return [int(ports[i]) for i in paths]
+
     lost = [i for i in np.flatnonzero(decibels < -LOST).tolist() if i not in mistaken]
     weak = [
         i
@@ -104,29 +115,32 @@ def _paths(name: str, what: str, budget: Budget, axis: int, swapped: list[int]) 
     ]
     values = {
         f"{what}s_db": decibels.tolist(),
-        "weak": weak,
-        "lost": lost,
-        "reversed": swapped,
-        "acts_as": {str(i): j for i, j in mistaken.items()},
+        f"{what}s": ports.tolist(),
+        "weak": at(weak),
+        "lost": at(lost),
+        "reversed": at(swapped),
+        "acts_as": {str(ports[i]): int(ports[j]) for i, j in mistaken.items()},
     }
     told, advice = [], []
     state: State = "ok"
     if mistaken:
         state = "BAD"
         told.append(
-            ", ".join(f"{what} {i} does what {what} {j} should" for i, j in mistaken.items())
+            ", ".join(
+                f"{what} {ports[i]} does what {what} {ports[j]} should" for i, j in mistaken.items()
+            )
         )
         advice.append("wires are swapped: `hilonn poke` says which; mend them, or the wiring")
     if swapped:
         state = "BAD"
-        told.append(f"{numbered(what, swapped)} with the wrong sign")
+        told.append(f"{numbered(what, at(swapped))} with the wrong sign")
         advice.append("are the pair's two detectors swapped? `hilonn poke` says which")
     if lost:
         state = "BAD"
-        told.append(f"{numbered(what, lost)} dark ({', '.join(_dbs(decibels, lost))})")
+        told.append(f"{numbered(what, at(lost))} dark ({', '.join(_dbs(decibels, lost))})")
     if weak:
         state = "warn" if state == "ok" else state
-        told.append(f"{numbered(what, weak)} weak ({', '.join(_dbs(decibels, weak))})")
+        told.append(f"{numbered(what, at(weak))} weak ({', '.join(_dbs(decibels, weak))})")
     if lost or weak:
         more = ", see that its modulator is driven" if what == "input" else ""
         if what == "output" and weak:

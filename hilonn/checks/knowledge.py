@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hilonn.checks.report import CheckedBench, CheckStep, State, numbered
+from hilonn.checks.report import CheckedBench, CheckStep, State
 from hilonn.chips import HeaterChip, MatrixChip
 from hilonn.chips.nominal import is_nominal
 from hilonn.devices import Device, Laser, TemperatureController
@@ -63,10 +63,11 @@ def _chip(bench: CheckedBench, chip: MatrixChip) -> CheckStep:
                 advice.append(f"set {device.name} to the record's wavelength")
     values: dict[str, object] = {"chip": record.chip, "created": record.created}
     if isinstance(chip, HeaterChip):
-        masked = [i for i, usable in enumerate(chip.usable) if not usable]
-        values["not_accepted"] = masked
-        if masked:
-            told.append(f"{numbered('heater', masked)} not accepted")
+        unused = chip.unused
+        values["not_accepted"] = unused.heaters
+        values |= {"unused_inputs": unused.inputs, "unused_outputs": unused.outputs}
+        if unused:
+            told.append(f"not used: {unused}; matrices are {chip.outputs} x {chip.inputs}")
     return CheckStep(
         f"record of {chip.name if isinstance(chip, HeaterChip) else chip.id}",
         state,

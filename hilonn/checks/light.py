@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -97,16 +97,18 @@ def laser_steps(bench: CheckedBench) -> list[CheckStep]:
 
 def names(chip: HeaterChip) -> list[str]:
     """Detectors as a person finds them: number, output and side, channel of the device."""
-    half = chip.outputs
+    half = chip.ports
     return [f"{k} (output {k % half}, {'plus' if k < half else 'minus'})" for k in range(2 * half)]
 
 
 def dark_step(chip: HeaterChip, dark: Darkness) -> CheckStep:
-    """The zeros of all detectors beside those that the record knows."""
+    """The zeros of all detectors beside those that the record knows; what it does not accept may read anything."""
     device = chip.detectors_of
+    used = chip.records.photodetectors.accepted("gain")
+    dark = replace(dark, railed=dark.railed & used)
     known = chip.records.photodetectors.value("dark")
     floor = STRAY * device.ranges[0] + SEEN * dark.scatter / np.sqrt(SAMPLES)
-    away = dark.mean - known
+    away = np.where(used, dark.mean - known, 0.0)
     stray = np.flatnonzero((away > floor) & ~dark.railed)
     below = np.flatnonzero((away < -floor) & ~dark.railed)
     unit = device.spec.unit
@@ -156,7 +158,7 @@ def dark_step(chip: HeaterChip, dark: Darkness) -> CheckStep:
     return CheckStep(
         name,
         "ok",
-        f"{len(known)} detectors within {np.abs(away).max():.2g} {unit} of their zeros, noise {np.median(dark.scatter):.2g} {unit}",
+        f"{int(used.sum())} detectors within {np.abs(away).max():.2g} {unit} of their zeros, noise {np.median(dark.scatter):.2g} {unit}",
         values=values,
     )
 
@@ -175,7 +177,8 @@ def rise_step(
     middle = max(float(np.median(rise)), 1e-300)
     decibels = 20 * np.log10(np.maximum(rise, 1e-3 * middle) / middle)
     seen = rise > SEEN * noise / np.sqrt(len(inputs))
-    dead = np.flatnonzero(~seen | (rise < FAINT * middle))
+    known = chip.records.photodetectors.accepted("gain")
+    dead = np.flatnonzero((~seen | (rise < FAINT * middle)) & known)
     values = {
         "rise": rise.tolist(),
         "rise_db": decibels.tolist(),
@@ -207,6 +210,6 @@ def rise_step(
     return CheckStep(
         name,
         "ok",
-        f"all {len(rise)} see light, from {decibels.min():+.1f} to {decibels.max():+.1f} dB of the median",
+        f"all {'' if known.all() else 'that the record accepts, '}{int(known.sum())}, see light, from {decibels.min():+.1f} to {decibels.max():+.1f} dB of the median",
         values=values,
     )

@@ -14,7 +14,7 @@ from hilonn.checks.report import CheckedBench, CheckStep
 from hilonn.chips import Batch, ChipReadings, HeaterChip, MatrixChip, Readout, Settings
 from hilonn.chips.nominal import is_nominal
 from hilonn.errors import HilonnError
-from hilonn.typing import FloatArray
+from hilonn.typing import FloatArray, IntArray
 
 SAMPLES = 64
 ABOVE = "mend what is bad above first, then check again"
@@ -40,13 +40,15 @@ LONG = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A matrix, and inputs that tell its paths apart."""
+    """A matrix, and inputs that tell its paths apart. ``outputs``, ``inputs_at``: the chip's ports that it is at."""
 
     matrix: FloatArray
     inputs: FloatArray
     wanted: FloatArray
     readout: Readout
     settings: Settings
+    outputs: IntArray
+    inputs_at: IntArray
 
     @classmethod
     def of(cls, chip: MatrixChip) -> Pattern:
@@ -63,7 +65,11 @@ class Pattern:
             inputs = rng.uniform(-AMPLITUDE, AMPLITUDE, (samples, chip.inputs))
             wanted = inputs @ matrix.T
         (settings,) = chip.compile(matrix[None], [None])
-        return cls(matrix, inputs, wanted, readout, settings)
+        outputs: IntArray = np.arange(chip.outputs)
+        at: IntArray = np.arange(chip.inputs)
+        if isinstance(chip, HeaterChip):
+            outputs, at = chip.at.outputs, chip.at.inputs
+        return cls(matrix, inputs, wanted, readout, settings, outputs, at)
 
     def batch(self, averages: int = AVERAGES, index: int | None = None) -> Batch:
         """All its inputs."""
@@ -75,7 +81,8 @@ class Pattern:
         played = self.inputs**2 if powers else self.inputs
         found = np.linalg.lstsq(played, values, rcond=None)[0].T
         wanted = self.matrix**2 if powers else self.matrix
-        return Budget(found, wanted, 20.0 if self.readout == "homodyne" else 10.0)
+        decibels = 20.0 if self.readout == "homodyne" else 10.0
+        return Budget(found, wanted, decibels, self.outputs, self.inputs_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from hilonn.chips.chip import Batch, ChipReadings, Readout, Settings
+from hilonn.chips.cones import elements_of, seen_heaters
 from hilonn.chips.heater_chip import HeaterChip
 from hilonn.chips.wiring import allow, require
 from hilonn.clock import Clock
@@ -17,7 +18,7 @@ from hilonn.errors import ConfigError
 from hilonn.records import Records
 from hilonn.registry import Wire
 from hilonn.transfer import power_of_phase, voltage_of_power
-from hilonn.typing import FloatArray, Snapshot
+from hilonn.typing import BoolArray, FloatArray, Snapshot
 
 ROLES = {
     "phase_shifters",
@@ -108,13 +109,21 @@ class CoherentChip(HeaterChip):
         self.statistics.runs += 1
         m = settings.shape[0]
         values: np.ndarray = parts[0] if len(parts) == 1 else parts[0] + 1j * parts[1]
+        values = values[:, self.at.outputs[:m]]
         if homodyne:
-            values = values[:, :m] * (self._homodyne_scale[:m] * settings.scale)
+            values = values * (self._homodyne_scale[:m] * settings.scale)
         else:
-            values = values[:, :m] * (self._power_scale[:m] * settings.scale**2)
+            values = values * (self._power_scale[:m] * settings.scale**2)
         assert index is not None
         seconds = self.clock.now() - started
         return ChipReadings(values, clipped > 0.0, clipped, index, seconds, locked)
+
+    @property
+    def seen(self) -> BoolArray:
+        every = np.arange(self.ports)
+        inputs, outputs = np.isin(every, self.at.inputs), np.isin(every, self.at.outputs)
+        elements = elements_of(self.architecture, self.ports)
+        return seen_heaters(elements, len(self._layout), inputs, outputs)
 
     def take(self, records: Records) -> None:
         super().take(records)
@@ -143,16 +152,18 @@ class CoherentChip(HeaterChip):
         """Mean amplitude that the mesh passes, from the record's losses."""
 
     def _fold_gains(self) -> None:
-        """Equalise the inputs to the weakest; fold all known gains into one factor an output."""
+        """Equalise the inputs that are used to the weakest of them; fold all known gains into one factor an output."""
         chip = self.records.chip
         field = chip.value("input_field")
-        weakest = float(np.abs(field).min())
-        self._equalise = weakest / np.abs(field)
+        used = np.abs(field[self.at.inputs])
+        weakest = float(used.min())
+        self._equalise = weakest / used
         self._input_turn = np.exp(-1j * np.angle(field))
         self._output_turn = np.exp(-1j * chip.value("output_phase"))[:, None]
         amplitude = self._transmission() * weakest
-        self._homodyne_scale = 1.0 / (chip.value("output_gain") * amplitude)
-        self._power_scale = 1.0 / (chip.value("output_power_gain") * amplitude**2)
+        outputs = self.at.outputs
+        self._homodyne_scale = 1.0 / (chip.value("output_gain")[outputs] * amplitude)
+        self._power_scale = 1.0 / (chip.value("output_power_gain")[outputs] * amplitude**2)
 
     def _wire_oscillator(self, wiring: Mapping[str, Wire], heaters: int) -> int:
         """The oscillator's channel; its drives are worked out here, and for each new record."""

@@ -8,13 +8,14 @@ import numpy as np
 
 from hilonn.chips.chip import Batch, ChipReadings, Settings
 from hilonn.chips.heater_chip import HeaterChip
+from hilonn.chips.ports import usable_inputs, usable_outputs
 from hilonn.chips.wiring import allow
 from hilonn.clock import Clock
 from hilonn.devices import Timing
 from hilonn.errors import ConfigError
 from hilonn.records import Records
 from hilonn.registry import Wire
-from hilonn.typing import FloatArray
+from hilonn.typing import BoolArray, FloatArray
 
 ROLES = {"phase_shifters", "modulators", "photodetectors"}
 
@@ -36,13 +37,16 @@ class CrossbarChip(HeaterChip):
         timing: Timing,
     ) -> None:
         allow(wiring, ROLES, name)
-        self.inputs = self.outputs = ports
         columns, rows = np.meshgrid(np.arange(ports), np.arange(ports))
         layout = np.stack([columns.ravel(), rows.ravel()], axis=1).astype(float)
         super().__init__(name, "crossbar", ports, layout, wiring, records, clock, timing)
         self.signed_readout = "balanced"
         self.readouts = frozenset({"balanced"})
         self._level_out()
+
+    @property
+    def seen(self) -> BoolArray:
+        return np.outer(usable_outputs(self.records), usable_inputs(self.records)).ravel()
 
     def take(self, records: Records) -> None:
         super().take(records)
@@ -51,7 +55,7 @@ class CrossbarChip(HeaterChip):
     def _level_out(self) -> None:
         """Every weight is brought down to what the weakest path can do."""
         chip = self.records.chip
-        gain = chip.value("weight_gain") * chip.value("input_power")
+        gain = self.at.part(chip.value("weight_gain") * chip.value("input_power"))
         self._weakest = float(gain.min())
         self._level = self._weakest / gain
 
@@ -79,7 +83,7 @@ class CrossbarChip(HeaterChip):
         if signed:
             signal = signal[: len(inputs)] - signal[len(inputs) :]
         self.statistics.runs += 1
-        values = signal[:, : settings.shape[0]] * (settings.scale / self._weakest)
+        values = signal[:, self.at.outputs[: settings.shape[0]]] * (settings.scale / self._weakest)
         seconds = self.clock.now() - started
         return ChipReadings(values, clipped > 0.0, clipped, index, seconds, True)
 
@@ -91,6 +95,6 @@ class CrossbarChip(HeaterChip):
         weights[:, :m, :n] = matrices
         scale = np.abs(weights).max(axis=(1, 2))
         scale[scale == 0.0] = 1.0
-        cosines = weights / scale[:, None, None] * self._level
+        cosines = self.at.spread(weights / scale[:, None, None] * self._level)
         nothing = np.zeros((count, 0))
         return np.arccos(cosines).reshape(count, -1), scale, nothing, nothing

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
-from hilonn.mesh import MeshPhases, RectangularMesh, SvdMesh
+from hilonn.mesh import MeshPhases, SvdMesh, UnitaryMesh
 from hilonn.typing import BoolArray, ComplexArray, FloatArray
 
 SOLVED = 1e-3
@@ -38,14 +38,14 @@ PROBE = 1e-3
 @dataclass(frozen=True)
 class Model:
     """The record's forward model: ``turn`` (ports, ports) are the phases that the facets add, ``free``
-    (heaters,) the phases that can be driven, ``amplitude`` what the chip passes at most. Of the matrix only the corner
-    ``asked`` (outputs, inputs) is wanted; all of it where it is None."""
+    (heaters,) the phases that can be driven, ``amplitude`` what the chip passes at most. Of the matrix only what is
+    ``asked`` (ports, ports) is wanted; all of it where it is None."""
 
-    mesh: SvdMesh | RectangularMesh
+    mesh: SvdMesh | UnitaryMesh
     turn: ComplexArray
     free: BoolArray
     amplitude: float
-    asked: tuple[int, int] | None = None
+    asked: BoolArray | None = None
 
     def matrix(self, phases: FloatArray) -> ComplexArray:
         """What the chip multiplies by, per unit of scale; real where it is what was wanted."""
@@ -61,11 +61,11 @@ class Model:
 
     def missing(self, phases: FloatArray, target: FloatArray) -> ComplexArray:
         """Matrix less ``target``, zero where nothing is asked."""
-        missing = self.matrix(phases) - target
-        if self.asked is not None:
-            missing[self.asked[0] :] = 0.0
-            missing[:, self.asked[1] :] = 0.0
-        return missing
+        return self.of_what_is_asked(self.matrix(phases) - target)
+
+    def of_what_is_asked(self, matrix: ComplexArray) -> ComplexArray:
+        """``matrix``, zero where nothing is asked."""
+        return matrix if self.asked is None else matrix * self.asked
 
 
 def step_towards(model: Model, phases: FloatArray, target: FloatArray, steps: int) -> FloatArray:
@@ -77,13 +77,13 @@ def step_towards(model: Model, phases: FloatArray, target: FloatArray, steps: in
     """
     for _ in range(steps):
         matrix = model.matrix(phases)
-        missing = target - matrix
+        missing = model.of_what_is_asked(target - matrix)
         direction = model.gradient(phases, _weighted(missing))
         longest = float(np.abs(direction).max())
         if longest < 1e-12:
             break
         probe = PROBE / longest
-        along = (model.matrix(phases + probe * direction) - matrix) / probe
+        along = model.of_what_is_asked(model.matrix(phases + probe * direction) - matrix) / probe
         weighted = _weighted(along).conj()
         length = float((weighted * missing).real.sum() / (weighted * along).real.sum())
         phases = phases + min(length, 1.0 / longest) * direction

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hilonn.chips.chip import MatrixChip
 from hilonn.chips.crossbar import CrossbarChip
 from hilonn.chips.svd_mesh import Programming, SvdMeshChip
-from hilonn.chips.unitary_mesh import UnitaryMeshChip
+from hilonn.chips.unitary_mesh import TriangularMeshChip, UnitaryMeshChip
 from hilonn.clock import Clock
 from hilonn.devices import Timing
 from hilonn.records import Records
@@ -70,4 +70,5 @@ def _svd_mesh(
 
 svd_mesh = ChipType(SvdMeshOptions, _svd_mesh)
 unitary_mesh = _chip_type(UnitaryMeshChip)
+triangular_mesh = _chip_type(TriangularMeshChip)
 crossbar = _chip_type(CrossbarChip)

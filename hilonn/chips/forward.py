@@ -21,7 +21,7 @@ from scipy.sparse import csr_array
 from hilonn.chips import forward_kernels as kernels
 from hilonn.chips.parameters import Estimate, Names, read
 from hilonn.errors import ConfigError
-from hilonn.mesh import RectangularMesh, SvdMesh
+from hilonn.mesh import UNITARY_MESHES, SvdMesh, UnitaryMesh
 from hilonn.records import Records
 from hilonn.transfer import power_of_voltage
 from hilonn.typing import BoolArray, ComplexArray, FloatArray, IntArray
@@ -60,8 +60,9 @@ class Walk:
 class ForwardModel:
     """The model of one chip; parameters come as a vector in the order of ``names``.
 
-    ``usable`` (heaters,): heaters that turn when driven; the others keep their offset. Raises ConfigError for an
-    architecture without interfering fields.
+    ``usable`` (heaters,): heaters that turn when driven; the others keep their offset. ``moving`` (ports,): modulators that
+    modulate, all where it is None; the others stand at 0 V, so that their bias says what they launch. Raises ConfigError for
+    an architecture without interfering fields.
     """
 
     def __init__(
@@ -71,14 +72,16 @@ class ForwardModel:
         resistance: FloatArray,
         usable: BoolArray,
         kernel: FloatArray,
+        moving: BoolArray | None = None,
     ) -> None:
         self.ports = ports
+        self.moving = np.ones(ports, bool) if moving is None else moving
         if architecture == "svd_mesh":
             svd = SvdMesh(ports)
             self.elements, self.layout = svd_elements(svd), svd.layout
             self.mzis = 2 * svd.mzis + ports
-        elif architecture == "unitary_mesh":
-            mesh = RectangularMesh(ports)
+        elif architecture in UNITARY_MESHES:
+            mesh = UNITARY_MESHES[architecture](ports)
             self.elements, self.layout = mesh_elements(mesh, 0, 0), mesh.layout
             self.mzis = mesh.mzis
         else:
@@ -95,7 +98,10 @@ class ForwardModel:
         """The model of ``records``' chip, ``kernel`` (k, 2) the offsets of its crosstalk, and the records' vector."""
         chip = records.chip
         usable = chip.accepted("heater_phase_offset") & chip.accepted("heater_power_per_pi")
-        model = cls(chip.architecture, chip.ports, chip.value("heater_resistance"), usable, kernel)
+        modulators = records.modulators
+        moving = modulators.accepted("v_pi") & modulators.accepted("bias")
+        resistance = chip.value("heater_resistance")
+        model = cls(chip.architecture, chip.ports, resistance, usable, kernel, moving)
         return model, read(records, model.names)
 
     def phases(self, vector: FloatArray, heaters: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -241,7 +247,8 @@ class ForwardModel:
         a, b = v["splitter_errors"].reshape(-1, 2).T + np.pi / 4
         lost = np.exp(0.5 * v["mzi_transmission"])
         halves = np.stack((np.cos(a), np.sin(a), np.cos(b), np.sin(b), lost), axis=1)
-        angle = np.pi * (setting.modulators - v["bias"]) / (2 * np.exp(v["v_pi"]))
+        volts = np.where(self.moving, setting.modulators, 0.0)
+        angle = np.pi * (volts - v["bias"]) / (2 * np.exp(v["v_pi"]))
         into = np.exp(v["input_size"] + 1j * v["input_phase"])
         fields = into * (np.sin(angle) + 1j * v["extinction_leak"] * np.cos(angle))
         turns = np.exp(1j * phases)
@@ -399,7 +406,7 @@ class ForwardModel:
         kernels.shares(to, of, which, own, phases, part["crosstalk_kernel"])
 
 
-def mesh_elements(mesh: RectangularMesh, phases: int, mzis: int) -> IntArray:
+def mesh_elements(mesh: UnitaryMesh, phases: int, mzis: int) -> IntArray:
     """The elements of a mesh whose first phase and interferometer are ``phases`` and ``mzis``."""
     k = np.arange(mesh.mzis)
     kind = np.full(mesh.mzis, kernels.MZI)

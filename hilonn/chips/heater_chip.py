@@ -12,6 +12,7 @@ import numpy as np
 
 from hilonn.chips.chip import MOVED, NOTHING, ChipStatistics, MatrixChip, Settings
 from hilonn.chips.detection import Detection
+from hilonn.chips.ports import Ports, Unused
 from hilonn.chips.programming import Heaters, near_phases
 from hilonn.chips.wiring import require
 from hilonn.clock import Clock, WallClock
@@ -80,6 +81,11 @@ class HeaterChip(MatrixChip):
             raise CalibrationError(
                 f"chip {self.name} is {self.id}; a record of {records.chip.chip} was to take its record's place"
             )
+        if Ports.of(records, self._most) != self.at:
+            raise CalibrationError(
+                f"{self.id} is in use with the ports that its record accepts; the new record accepts others, by which "
+                "its matrices have another shape: open the bench anew with it"
+            )
         self._detection.learn(records.photodetectors)
         self._learn(records)
         self.forget()
@@ -95,12 +101,21 @@ class HeaterChip(MatrixChip):
     def _learn(self, records: Records) -> None:
         """Keep ``records``, and what follows from them for heaters and modulators."""
         self.records = records
+        self.at = Ports.of(records, self._most)
+        self.inputs, self.outputs = len(self.at.inputs), len(self.at.outputs)
         high = self._shifters.spec.bound("high", self._shifters.channels)
         self._heaters = Heaters.of(records.chip, self._layout, high[self._heater_channels])
         self._v_pi = records.modulators.value("v_pi")
         self._bias = records.modulators.value("bias")
+        # What does not modulate is asked for nothing, whatever its bias is taken to be.
+        moving = records.modulators.accepted("v_pi") & records.modulators.accepted("bias")
         self._null = np.zeros(self._modulators.channels)
-        self._null[self._modulator_channels] = self._bias
+        self._null[self._modulator_channels] = np.where(moving, self._bias, 0.0)
+
+    @property
+    def _most(self) -> int:
+        """Inputs and outputs of the largest matrix that a chip without faults takes."""
+        return self.ports
 
     def compile(self, matrices: FloatArray, near: Sequence[Settings | None]) -> list[Settings]:
         """Settings for real ``matrices`` (k, m, n), m <= outputs, n <= inputs. No I/O.
@@ -210,8 +225,9 @@ class HeaterChip(MatrixChip):
     @property
     def full_drives(self) -> tuple[FloatArray, FloatArray, IntArray]:
         """The lowest and the highest drive (inputs,) that inputs of -1 and 1 ask of the modulators, and their channels."""
-        ends = drive_of_amplitude(np.array([[-1.0], [1.0]]), self._v_pi, self._bias)
-        return ends.min(axis=0), ends.max(axis=0), self._modulator_channels
+        used = self.at.inputs
+        ends = drive_of_amplitude(np.array([[-1.0], [1.0]]), self._v_pi[used], self._bias[used])
+        return ends.min(axis=0), ends.max(axis=0), self._modulator_channels[used]
 
     @property
     def heater_channels(self) -> IntArray:
@@ -228,6 +244,16 @@ class HeaterChip(MatrixChip):
         """Heaters that the record accepts."""
         return self._heaters.usable
 
+    @property
+    def seen(self) -> BoolArray:
+        """Heaters (heaters,) that some reading can tell, by the ports that are used."""
+        return np.ones(len(self._layout), bool)
+
+    @property
+    def unused(self) -> Unused:
+        """What the record does not accept, and the chip does not use."""
+        return Unused.of(self.records, self._heaters.usable)
+
     def drives_of(self, own: FloatArray) -> FloatArray:
         """Drives (heaters,) for own phases (heaters,) in rad; heaters not accepted stay at zero."""
         return np.where(self._heaters.usable, self._heaters.drives(own[np.newaxis])[0], 0.0)
@@ -243,8 +269,8 @@ class HeaterChip(MatrixChip):
         self, settings: Settings, inputs: FloatArray, averages: int, index: int | None = None
     ) -> tuple[FloatArray, FloatArray, int]:
         """Program, play ``inputs`` (samples, n) and read every detector by itself: W above what it reads with the
-        modulators at their null, (samples, pairs) for the detectors that add and for those that subtract; and the
-        range, which is chosen where ``index`` is None. Raises as ``run`` does."""
+        modulators at their null, (samples, pairs) for the detectors that add and for those that subtract, the pairs
+        that are not used among them; and the range, which is chosen where ``index`` is None. Raises as ``run`` does."""
         self._check_inputs(inputs)
         with self._prepared(settings) as ready:
             plus, minus, index, _ = self._detection.watch(
@@ -397,12 +423,12 @@ class HeaterChip(MatrixChip):
 
     def _modulator_drive(self, amplitudes: FloatArray) -> FloatArray:
         """Drives (samples, channels) for fields (samples, n), up to rounding within [-1, 1];
-        modulators beyond n stay at their null."""
-        n = amplitudes.shape[1]
+        all other modulators stay at their null."""
+        used = self.at.inputs[: amplitudes.shape[1]]
         drive = np.empty((len(amplitudes), self._modulators.channels))
         drive[:] = self._null
         rounded = np.minimum(np.maximum(amplitudes, -1.0), 1.0)  # 1 + 1e-12 is 1
-        drive[:, self._modulator_channels[:n]] = drive_of_amplitude(
-            rounded, self._v_pi[:n], self._bias[:n]
+        drive[:, self._modulator_channels[used]] = drive_of_amplitude(
+            rounded, self._v_pi[used], self._bias[used]
         )
         return drive

@@ -9,7 +9,7 @@ import numpy as np
 from hilonn.chips.chip import Batch, Settings
 from hilonn.chips.heater_chip import HeaterChip
 from hilonn.errors import SaturationError
-from hilonn.typing import FloatArray, IntArray
+from hilonn.typing import BoolArray, FloatArray, IntArray
 
 SAMPLES = 16
 ROUNDS = (4, 16, 64, 256)
@@ -28,15 +28,17 @@ SILENT = 1.25
 @dataclass(frozen=True, slots=True)
 class HeaterTest:
     """``response`` (heaters,): rms change of the readings when the heater turned, in units of what
-    noise alone changes, the largest of its rounds; ``passes`` that it took."""
+    noise alone changes, the largest of its rounds; ``passes`` that it took; ``seen`` (heaters,): those that can answer at
+    all, by the ports that are used."""
 
     response: FloatArray
     passes: int
+    seen: BoolArray
 
     @property
     def silent(self) -> IntArray:
         """Heaters that did not answer in any round."""
-        return np.flatnonzero(self.response < SILENT)
+        return np.flatnonzero((self.response < SILENT) & self.seen)
 
 
 def check_heaters(chip: HeaterChip, seed: int = 0) -> HeaterTest:
@@ -48,14 +50,15 @@ def check_heaters(chip: HeaterChip, seed: int = 0) -> HeaterTest:
     rng = np.random.default_rng([seed, 20])
     response = np.zeros(len(chip.layout))
     passes = 0
+    seen = chip.seen
     for turn, averages in enumerate(ROUNDS):
-        asked = np.flatnonzero(response < SILENT)
+        asked = np.flatnonzero((response < SILENT) & seen)
         if not len(asked):
             break
         answers, used = _round(chip, _matrix(chip, rng, turn), rng, asked, averages)
         response[asked] = np.maximum(response[asked], answers)
         passes += used
-    return HeaterTest(response, passes)
+    return HeaterTest(response, passes, seen)
 
 
 def _matrix(chip: HeaterChip, rng: np.random.Generator, turn: int) -> FloatArray:

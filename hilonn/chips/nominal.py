@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from hilonn.errors import ConfigError
-from hilonn.mesh import RectangularMesh, SvdMesh
+from hilonn.mesh import UNITARY_MESHES, RectangularMesh, SvdMesh
 from hilonn.records import ChipRecord, InstrumentRecord, Quantity, Record, Records
 
 CREATED = "1970-01-01T00:00:00+00:00"
@@ -50,9 +50,10 @@ def geometry(architecture: str, ports: int) -> tuple[int, int, int]:
     if architecture == "svd_mesh":
         svd = SvdMesh(ports)
         return svd.phases, 2 * svd.mzis + ports, 2 * ports + 1
-    if architecture == "unitary_mesh":
-        mesh = RectangularMesh(ports)
-        return mesh.phases, mesh.mzis, mesh.depth
+    if architecture in UNITARY_MESHES:
+        mesh = UNITARY_MESHES[architecture](ports)
+        # A triangle's ways are of 1 to 2 ports - 3 columns: the brightest counts.
+        return mesh.phases, mesh.mzis, mesh.depth if isinstance(mesh, RectangularMesh) else 1
     if architecture == "crossbar":
         return ports * ports, ports * ports, 1
     raise ConfigError(f"no nominal record is known of a {architecture}: give its record's file")

@@ -19,14 +19,15 @@ from hilonn.chips.descent import (
     solve,
     step_towards,
 )
+from hilonn.chips.newton import Chart, reach
 from hilonn.clock import Clock
 from hilonn.devices import Timing
 from hilonn.mesh import SvdMesh, haar_unitary
 from hilonn.records import Records
 from hilonn.registry import Wire
-from hilonn.typing import FloatArray
+from hilonn.typing import BoolArray, FloatArray
 
-Programming = Literal["auto", "decompose", "descend"]
+Programming = Literal["auto", "decompose", "descend", "solve"]
 DOUBTFUL = 0.1
 """Relative error of a matrix, expected from the record, from which "auto" descends."""
 REACH = 3.0
@@ -34,13 +35,22 @@ REACH = 3.0
 along the wanted direction in two steps at 16 ports, 0.23 in one step at 64)."""
 
 
+ASTRAY = 0.05
+"""Relative error from which phases are not looked for near the last ones any more, but from a decomposition."""
+TIGHT, LOOSE = 1.05, 2.0
+"""Of a tile's scale over its largest singular value: where it grows, and where it shrinks."""
+LOOKS = 2
+"""How often what neighbours warm a dead heater by is looked at again, where phases are found from nothing."""
+
+
 class SvdMeshChip(CoherentChip):
     """Programs the U S V^T of a real matrix, divided by its largest singular value: a passive chip
     cannot amplify. The record's input and output phases are absorbed into U and V.
 
-    ``programming`` "decompose" takes each decomposition as it is; "descend" goes on from it, and from
-    one programming to the next, down the record's forward model (see ``descent``); "auto" descends
-    where the record knows of dead heaters or is unsure of its phases.
+    ``programming`` "decompose" takes each decomposition as it is; "solve" goes on from it, and from one programming
+    to the next, to phases whose matrix by the record's forward model is the one that is wanted (see ``newton``); "descend"
+    goes only a short way down that model for each step of learning (see ``descent``). "auto" descends where the record is
+    unsure of its phases, solves where it is sure and knows of dead heaters, and decomposes elsewhere.
     """
 
     def __init__(
@@ -55,16 +65,20 @@ class SvdMeshChip(CoherentChip):
     ) -> None:
         self._mesh = SvdMesh(ports)
         self._known = self._mesh_of(records)
-        self.inputs = self.outputs = ports
         super().__init__(name, "svd_mesh", ports, self._mesh.layout, wiring, records, clock, timing)
-        self.follows = programming == "descend" or (programming == "auto" and self._doubtful())
-        self._model = self._model_of_record()
+        broken = not bool(self._heaters.usable.all())
+        if programming == "auto":
+            unsure = self._doubtful() or (broken and ports > SMALL)
+            programming = "descend" if unsure else "solve" if broken else "decompose"
+        self.programming: Programming = programming
+        self.follows = programming == "descend"
+        self._model_record()
 
     def take(self, records: Records) -> None:
         """As ``MatrixChip.take``; whether the chip follows stays as it is: a run does not change its way half-way."""
         super().take(records)
         self._known = self._mesh_of(records)
-        self._model = self._model_of_record()
+        self._model_record()
 
     def _mesh_of(self, records: Records) -> SvdMesh:
         return SvdMesh(
@@ -73,31 +87,54 @@ class SvdMeshChip(CoherentChip):
             mzi_transmission=records.chip.value("mzi_transmission"),
         )
 
-    def _model_of_record(self) -> Model:
-        return Model(
+    def _model_record(self) -> None:
+        self._model = Model(
             self._known,
             self._output_turn * self._input_turn,
             self._heaters.usable,
             self._transmission(),
+            self._counted(),
         )
+        self._chart = Chart.of(self._model)
+        self._dead = np.flatnonzero(~self._heaters.usable)
+        self._warmed = self._heaters.crosstalk[self._dead]
+
+    def _counted(self) -> BoolArray | None:
+        """Elements (ports, ports) that are seen: not those at outputs that are not used, wherever light comes from. An input
+        that is not used counts: what is stuck on it must lead nowhere."""
+        if len(self.at.outputs) == self.ports:
+            return None
+        counted = np.zeros((self.ports, self.ports), bool)
+        counted[self.at.outputs] = True
+        return counted
 
     def _doubtful(self) -> bool:
         """Whether what the record is unsure of moves a matrix so far that decompositions mislead."""
         chip, heaters = self.records.chip, len(self._heaters.usable)
         unsure = np.median(chip.uncertainty("heater_phase_offset")[:heaters])
         expected = float(unsure) * np.sqrt(2 * self.ports)  # physics rule 12
-        return expected > DOUBTFUL or not self._heaters.usable.all()
+        return bool(expected > DOUBTFUL)
 
     def forward(self, own: FloatArray) -> FloatArray:
-        return np.asarray(self._model.matrix(self._mesh_phases(own)).real)
+        return np.asarray(self.at.part(self._model.matrix(self._mesh_phases(own)).real))
 
     def compile(self, matrices: FloatArray, near: Sequence[Settings | None]) -> list[Settings]:
-        """As ``HeaterChip.compile``; where the chip descends, its decomposition is only the start."""
-        return (
-            self.compile_exactly(matrices, near)
-            if self.follows
-            else super().compile(matrices, near)
-        )
+        """As ``HeaterChip.compile``; where the chip descends or solves, its decomposition is only the start."""
+        if self.programming == "decompose":
+            return super().compile(matrices, near)
+        if self.programming == "descend":
+            return self.compile_exactly(matrices, near)
+        matrices = self._checked(matrices)
+        largest = np.linalg.norm(matrices, ord=2, axis=(1, 2))
+        found: list[Settings] = []
+        for i, before in enumerate(near):
+            solved = (
+                None
+                if before is None or not len(before.phases)
+                else self._nearby(matrices[i], float(largest[i]), before)
+            )
+            found += [solved] if solved else self.compile_exactly(matrices[i : i + 1], [before])
+        return found
 
     def compile_exactly(
         self, matrices: FloatArray, near: Sequence[Settings | None]
@@ -107,34 +144,58 @@ class SvdMeshChip(CoherentChip):
         matrices = self._checked(matrices)
         alone = [None if s is None or not len(s.phases) else s for s in near]
         phases, scale, _, _ = self._phases(matrices, [None] * len(matrices), MARGIN)
+        rounds = FEW_ROUNDS if self.follows and self.ports > SMALL else ROUNDS
         for i, before in enumerate(alone):
-            start = phases[i]
+            if self.programming == "solve":
+                before = None  # what was near has been tried
             if before is not None and before.scale >= scale[i] / MARGIN:
-                start, scale[i] = before.phases, before.scale
-            start = self._with_dead(start)
-            phases[i] = solve(
-                self._model,
-                start,
-                self._padded(matrices[i : i + 1])[0] / scale[i],
-                FEW_ROUNDS if self.follows and self.ports > SMALL else ROUNDS,
-            )
+                phases[i], scale[i] = (
+                    self._with_dead(before.phases, before.self_phase),
+                    before.scale,
+                )
+            for _ in range(LOOKS if len(self._dead) and before is None else 1):
+                if before is None:
+                    own = self._heaters.self_phases(phases[i : i + 1], None)[0]
+                    phases[i] = self._with_dead(phases[i], own)
+                target = self.at.spread(matrices[i]) / scale[i]
+                phases[i] = solve(self._model, phases[i], target, rounds)
         return self._descended(matrices, phases, scale, near)
+
+    def _nearby(self, matrix: FloatArray, largest: float, before: Settings) -> Settings | None:
+        """Settings for ``matrix`` (m, n) from those ``before``; None where there are none near to them."""
+        scale = before.scale
+        if largest * TIGHT > scale:
+            scale = max(largest, TIGHT * scale)  # a little at a time
+        elif largest * LOOSE < scale and largest > 0.0:
+            scale = scale / TIGHT
+        phases, error = reach(
+            self._chart,
+            self._with_dead(before.phases, before.self_phase),
+            self.at.spread(matrix) / scale,
+        )
+        if error > ASTRAY:
+            return None
+        (found,) = self._descended(
+            matrix[np.newaxis], phases[np.newaxis], np.array([scale]), [before]
+        )
+        return found
 
     def follow(self, matrices: FloatArray, near: Sequence[Settings]) -> list[Settings]:
         matrices = self._checked(matrices)
         if any(not len(s.phases) for s in near):
             return self.compile(matrices, near)
-        largest = np.linalg.svd(self._padded(matrices), compute_uv=False)[:, 0]
+        largest = np.linalg.norm(matrices, ord=2, axis=(1, 2))
         scale = np.array([s.scale for s in near])
         # A matrix that outgrows its scale takes a larger one, a little at a time; one that shrinks
         # takes a smaller one, since noise is counted in units of the scale.
         scale = np.where(largest > scale, np.minimum(largest, 1.05 * scale), scale)
         scale = np.where(largest < 0.6 * scale, 0.98 * scale, scale)
         realised = np.stack([s.realised for s in near])
-        aims = self._padded(realised + REACH * (matrices - realised)) / scale[:, None, None]
+        aims = self.at.spread(realised + REACH * (matrices - realised)) / scale[:, None, None]
+        steps = 2 if self.ports <= SMALL else 1
         phases = np.stack(
             [
-                step_towards(self._model, s.phases, aim, 2 if self.ports <= SMALL else 1)
+                step_towards(self._model, self._with_dead(s.phases, s.self_phase), aim, steps)
                 for s, aim in zip(near, aims, strict=True)
             ]
         )
@@ -150,19 +211,18 @@ class SvdMeshChip(CoherentChip):
         count, m, n = matrices.shape
         realised = np.empty(matrices.shape)
         for i in range(count):
-            realised[i] = self._model.matrix(phases[i]).real[:m, :n] * scale[i]
+            realised[i] = self.at.part(self._model.matrix(phases[i]).real, (m, n)) * scale[i]
         nothing = np.zeros((count, 0))
         return self._settings((m, n), phases, scale, nothing, nothing, near, realised)
 
-    def _padded(self, matrices: FloatArray) -> FloatArray:
-        count, m, n = matrices.shape
-        padded = np.zeros((count, self.ports, self.ports))
-        padded[:, :m, :n] = matrices
-        return padded
-
-    def _with_dead(self, phases: FloatArray) -> FloatArray:
-        """``phases`` with those of heaters that cannot be driven at what they are undriven."""
-        return np.where(self._heaters.usable, phases, self._heaters.offset)
+    def _with_dead(self, phases: FloatArray, own: FloatArray) -> FloatArray:
+        """``phases`` (heaters,) with those of heaters that cannot be driven at what they are undriven, warmed by the ``own``
+        phases (heaters,) of the others."""
+        if not len(self._dead):
+            return phases
+        phases = phases.copy()
+        phases[self._dead] = self._heaters.offset[self._dead] + self._warmed @ own
+        return phases
 
     def _transmission(self) -> float:
         lossy = SvdMesh(self.ports, mzi_transmission=self.records.chip.value("mzi_transmission"))
@@ -175,7 +235,7 @@ class SvdMeshChip(CoherentChip):
     def _phases(
         self, matrices: FloatArray, near: Sequence[Settings | None], margin: float = 1.0
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        left, singular, right = np.linalg.svd(self._padded(matrices))
+        left, singular, right = np.linalg.svd(self.at.spread(matrices))
         rank = min(matrices.shape[1:])
         for i, before in enumerate(near):
             if before is not None:

@@ -90,6 +90,14 @@ class Found:
             and self.acts_as[self.acts_as[i]] == i
         ]
 
+    def among(self, at: IntArray, count: int) -> Found:
+        """The same by the numbers ``at`` which they stand among ``count``, the others not tried."""
+        own, best, response = np.zeros(count), np.zeros(count), np.zeros(count)
+        own[at], best[at], response[at] = self.own, self.best, self.response
+        acts_as, tried = np.arange(count), np.zeros(count, bool)
+        acts_as[at], tried[at] = at[self.acts_as], self.tried
+        return Found(response, own, best, acts_as, tried, self.least)
+
     @property
     def good(self) -> bool:
         return not (len(self.silent) or len(self.misplaced) or len(self.strange))
@@ -103,7 +111,9 @@ class Found:
             "swapped": [list(pair) for pair in self.swapped],
             "strange": self.strange.tolist(),
             "not_tried": np.flatnonzero(~self.tried).tolist(),
-            "median_correlation": float(np.median(self.own)),
+            "median_correlation": float(
+                np.median(self.own[self.tried] if self.tried.any() else self.own)
+            ),
         }
 
 
@@ -146,12 +156,13 @@ def map_wiring(chip: HeaterChip, seed: int = 0, tell: Tell | None = None) -> Wir
     work = _Work(chip, np.random.default_rng([seed, 40]), say)
     ports = [_read_ports(work, level) for level in LEVELS[:2]]
     rounds: list[_Turns] = []
-    asked = np.flatnonzero(chip.usable)
+    tried = chip.usable & chip.seen
+    asked = np.flatnonzero(tried)
     found: WiringMap | None = None
     for averages, level in zip(ROUNDS, LEVELS, strict=True):
         if found is not None:
             unclear = (found.heaters.response < SILENT) | (found.heaters.own < CLEAR)
-            asked = np.flatnonzero(chip.usable & unclear)
+            asked = np.flatnonzero(tried & unclear)
             if not len(asked):
                 break
         rounds.append(_read_heaters(work, asked, averages, level))
@@ -193,10 +204,10 @@ class _Work:
         return inputs, min(index + 1, self.chip.ranges - 1)
 
     def read(self, settings: Settings, inputs: FloatArray, averages: int, index: int) -> FloatArray:
-        """(samples, detectors)."""
+        """(samples, detectors of the outputs that are used)."""
         self.passes += 1
         plus, minus, _ = self.chip.watch(settings, inputs, averages, index)
-        return np.concatenate((plus, minus), axis=1)
+        return np.concatenate((plus, minus), axis=1)[:, self.chip.at.detectors]
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,11 +280,15 @@ def _explained(work: _Work, ports: list[_Ports], rounds: list[_Turns]) -> Wiring
     for turns in rounds:
         answers = _rms(turns.changes.reshape(len(turns.asked), -1), axis=1) / turns.noise
         answered[turns.asked] = np.maximum(answered[turns.asked], answers)
-    alive = chip.usable & (answered >= SILENT)
+    alive = chip.usable & ((answered >= SILENT) | ~chip.seen)
     wanted = [chip.forward(np.where(alive, p.settings.self_phase, 0.0)) for p in ports]
     inputs, detectors = _ports(ports, wanted)
+    at = chip.at
     return WiringMap(
-        _heaters(chip, rounds, answered, alive, inputs, detectors), inputs, detectors, work.passes
+        _heaters(chip, rounds, answered, alive, inputs, detectors),
+        inputs.among(at.inputs, chip.ports),
+        detectors.among(at.detectors, 2 * chip.ports),
+        work.passes,
     )
 
 
@@ -342,7 +357,7 @@ def _heaters(
         product[turns.asked] += changes @ wanted.T
         expected[turns.asked] += (wanted**2).sum(axis=1)
     likeness = product / np.maximum(np.sqrt(measured[:, np.newaxis] * expected), 1e-300)
-    return _nearest(likeness, answered, chip.usable, SILENT)
+    return _nearest(likeness, answered, chip.usable & chip.seen, SILENT)
 
 
 def _expected(chip: HeaterChip, own: FloatArray, inputs: FloatArray) -> FloatArray:

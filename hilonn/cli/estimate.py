@@ -63,5 +63,7 @@ def _text(found: Estimate) -> str:
             f"signal/noise   of X - X' in hidden layer {layer}: {begins:.1f} as it begins, near "
             f"{ends:.1f} at the end"
         )
+    if found.unused:
+        lines.append(f"not used       {found.unused}")
     lines += [f"advice         {line}" for line in found.advice]
     return "\n".join(lines) + "\n"

@@ -293,6 +293,48 @@ def calibrate(
 
 
 @app.command()
+def configure(
+    bench: Annotated[str, typer.Argument(help="A built-in bench or a TOML file.")],
+    matrix: Annotated[
+        Path, typer.Option(help="A .npy file: real, orthogonal, or of half the ports.")
+    ],
+    method: Annotated[
+        str, typer.Option(help="parallel, or progressive (triangular meshes).")
+    ] = "parallel",
+    out: Annotated[
+        Path | None, typer.Option(help="The folder; one that is there is gone on with.")
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Believe this record's modulators and detectors; else measured."),
+    ] = None,
+    chip: Annotated[str | None, typer.Option(help="Which chip, where there are several.")] = None,
+    seed: SeedOption = 0,
+    chip_seed: ChipSeedOption = 0,
+    json: JsonOption = False,
+    imports: ImportOption = None,
+) -> None:
+    """Bring a mesh that nobody has calibrated to a matrix, by light alone."""
+    from hilonn.cli.configure import configure_command
+
+    _guarded(
+        partial(
+            configure_command,
+            bench,
+            matrix,
+            out,
+            method=method,
+            record=record,
+            chip=chip,
+            seed=seed,
+            chip_seed=chip_seed,
+            json=json,
+            imports=tuple(imports or ()),
+        )
+    )
+
+
+@app.command()
 def poke(
     bench: Annotated[str, typer.Argument(help="A built-in bench or a TOML file.")],
     chip: Annotated[str | None, typer.Option(help="Which chip, where there are several.")] = None,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hilonn.chips import Unused
 from hilonn.cli.train import print_json
 from hilonn.runs import Run
 
@@ -38,6 +39,7 @@ def summary(folder: Path) -> dict[str, Any]:
         "chip_seconds": last.get("chip_seconds", 0.0),
         "wall_seconds": last.get("wall_seconds", 0.0),
         "validation_accuracy": last.get("validation_accuracy"),
+        "unused": unused(events),
         "monitors": monitored(events),
         "history": [
             {
@@ -56,6 +58,15 @@ def summary(folder: Path) -> dict[str, Any]:
         ],
     }
     return known | (result or {})
+
+
+def unused(events: Sequence[dict[str, Any]]) -> dict[str, list[int]]:
+    """Heaters, inputs and outputs of the chip that its record does not accept; empty where none was asked."""
+    for event in events:
+        if event["kind"] == "heaters":
+            parts = {"heaters": "masked", "inputs": "unused_inputs", "outputs": "unused_outputs"}
+            return {what: event.get(key, []) for what, key in parts.items()}
+    return {}
 
 
 def monitored(events: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -97,6 +108,9 @@ def show_command(run: Path, *, json: bool) -> None:
         f"passes         {known['passes']:,}, chip time {known['chip_seconds']:.1f} s, "
         f"wall time {known['wall_seconds']:.1f} s",
     ]
+    if any(known["unused"].values()):
+        told = Unused(**known["unused"])
+        lines.append(f"not used       {told}: the chip's record does not accept them")
     for name, seen in known["monitors"].items():
         lines.append(
             f"monitor        {name}: {seen['looks']} looks, {seen['recalibrations']} recalibrations, {seen['faults']} "

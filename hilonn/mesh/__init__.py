@@ -3,9 +3,10 @@
 from hilonn.mesh.phases import MeshPhases
 from hilonn.mesh.random import haar_unitary
 from hilonn.mesh.svd import SvdMesh
-from hilonn.mesh.unitary import RectangularMesh, TriangularMesh, UnitaryMesh
+from hilonn.mesh.unitary import UNITARY_MESHES, RectangularMesh, TriangularMesh, UnitaryMesh
 
 __all__ = [
+    "UNITARY_MESHES",
     "MeshPhases",
     "RectangularMesh",
     "SvdMesh",

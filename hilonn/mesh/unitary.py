@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -266,6 +267,13 @@ class TriangularMesh(UnitaryMesh):
             mzi_transmission=mzi_transmission,
             dtype=dtype,
         )
+
+
+UNITARY_MESHES: Mapping[str, type[RectangularMesh] | type[TriangularMesh]] = {
+    "unitary_mesh": RectangularMesh,
+    "triangular_mesh": TriangularMesh,
+}
+"""Chips' architectures that are one unitary mesh, as records name them."""
 
 
 def _split(fields: ComplexArray) -> FloatArray:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from hilonn.chips import Unused
 from hilonn.reports.story import Story
 
 Gravity = Literal["bad", "warning", "note", "good"]
@@ -87,6 +88,18 @@ def _heaters(story: Story) -> list[Finding]:
                 "warning",
                 f"{len(masked)} heaters are masked in the chip's record: {_listed(sorted(masked))}.",
                 "They are not driven; the other phases are chosen around them where that is possible.",
+            )
+        )
+    unused = Unused(
+        [], story.heaters.get("unused_inputs", []), story.heaters.get("unused_outputs", [])
+    )
+    if unused:
+        found.append(
+            Finding(
+                "warning",
+                f"Not used of the chip: {unused}, which its record does not accept.",
+                "A modulator that is stuck or a detector that is dead: tiles are smaller, and there may be more of them. What is "
+                "stuck at an input is led nowhere; what is left of it is in the baseline of every play.",
             )
         )
     return found

@@ -16,9 +16,12 @@ def bench_file(
     oscillator: bool = True,
 ) -> Path:
     """The built-in bench ``simulated`` with another chip; ``plant``: lines of its own section."""
-    heaters = {"svd_mesh": 2 * ports**2 + ports, "unitary_mesh": ports**2, "crossbar": ports**2}[
-        architecture
-    ]
+    heaters = {
+        "svd_mesh": 2 * ports**2 + ports,
+        "unitary_mesh": ports**2,
+        "triangular_mesh": ports**2,
+        "crossbar": ports**2,
+    }[architecture]
     text: str = registry.load("hilonn.benches", "simulated")()
     text = text.replace("ports = 16", f"ports = {ports}")
     text = text.replace('"svd_mesh"', f'"{architecture}"')

@@ -196,6 +196,30 @@ def _middle(phase: FloatArray) -> float:
     return float(np.angle(np.exp(1j * phase).mean()))
 
 
+def phases_at(plant: Plant, volts: FloatArray) -> FloatArray:
+    """Phases (heaters,) rad that there are at ``volts`` (heaters,)."""
+    layout = layout_of(plant.truth.architecture, plant.truth.ports)
+    offset = plant.truth.phase_offset[: layout.heaters] + plant.drift.heaters[: layout.heaters]
+    own = _true_own(plant, volts[np.newaxis], plant.truth.dead)
+    return np.asarray(_phases(offset, own, plant.crosstalk_kernel, layout)[0])
+
+
+def row_fidelity(plant: Plant, volts: FloatArray, wanted: FloatArray) -> float:
+    """Mean over rows of |<row wanted, row there>| of unit rows, at ``volts`` (heaters,): inputs carry their phases, powers of
+    inputs are even."""
+    layout = layout_of(plant.truth.architecture, plant.truth.ports)
+    phase = np.angle(plant.truth.input_facet) + plant.drift.inputs
+    optics = Optics(
+        plant.truth.splitter_errors,
+        plant.truth.mzi_transmission,
+        np.exp(1j * phase),
+        np.ones(plant.truth.ports, complex),
+    )
+    there = transfer(layout, phases_at(plant, volts)[np.newaxis], optics)[0]
+    there = there / np.linalg.norm(there, axis=1, keepdims=True)
+    return float(np.abs((there * wanted).sum(axis=1)).mean())
+
+
 def outputs_of_power(records: Records, plant: Plant) -> tuple[FloatArray, FloatArray]:
     """|field| (settings, outputs, inputs) that the record says, and that there is, at random drives."""
     layout = layout_of(plant.truth.architecture, plant.truth.ports)

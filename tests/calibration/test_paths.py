@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from hilonn.bench import Bench
 from hilonn.calibration import session
@@ -15,17 +16,21 @@ from hilonn.simulators.connection import PlantConnection
 from tests.calibration.benches import bench_file
 from tests.calibration.hidden_truth import outputs_of_power
 
+MESHES = ["unitary_mesh", "triangular_mesh"]
 
-def test_every_interferometer_lies_on_one_diagonal() -> None:
+
+@pytest.mark.parametrize("architecture", MESHES)
+def test_every_interferometer_lies_on_one_diagonal(architecture: str) -> None:
     for ports in (4, 5, 8):
-        layout = layout_of("unitary_mesh", ports)
+        layout = layout_of(architecture, ports)
         found = np.concatenate([p.mzis for p in paths(layout, columns_of(layout))])
         assert sorted(found) == list(range(layout.mzis))
 
 
-def test_a_diagonals_reading_is_a_product() -> None:
+@pytest.mark.parametrize("architecture", MESHES)
+def test_a_diagonals_reading_is_a_product(architecture: str) -> None:
     """With the diagonals before it as mirrors, theta of each scales the light that leaves, whatever all others do."""
-    layout = layout_of("unitary_mesh", 6)
+    layout = layout_of(architecture, 6)
     rng = np.random.default_rng(0)
     one = np.ones(6, complex)
     optics = Optics(np.zeros((layout.mzis, 2)), np.ones(layout.mzis), one, one)
@@ -39,10 +44,32 @@ def test_a_diagonals_reading_is_a_product() -> None:
         known += [int(k) for k in way.mzis]
 
 
-def test_a_mesh_seen_as_powers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("architecture", MESHES)
+def test_one_phase_moves_a_meta_interferometers_fringe(architecture: str) -> None:
+    """With two that divide evenly and mirrors elsewhere, light goes from a port to itself or its neighbour, and by phi alone."""
+    layout = layout_of(architecture, 6)
+    rng = np.random.default_rng(1)
+    one = np.ones(6, complex)
+    optics = Optics(np.zeros((layout.mzis, 2)), np.ones(layout.mzis), one, one)
+    jobs = meta(layout)
+    assert len(jobs) == layout.mzis - 5  # a phase of each input but one is not told
+    for k, before in jobs:
+        port = layout.top[k]
+        psi = np.tile(rng.uniform(0, 2 * np.pi, layout.heaters), (7, 1))
+        psi[:, layout.theta] = np.pi
+        psi[:, layout.theta[[k, before]]] = np.pi / 2
+        psi[:, layout.phi[k]] = np.arange(7) * 2 * np.pi / 7
+        power = np.abs(transfer(layout, psi, optics)[:, port : port + 2, port]) ** 2
+        np.testing.assert_allclose(power.sum(axis=1), 1.0, atol=1e-12)
+        first = np.abs((power[:, 0] * np.exp(1j * psi[:, layout.phi[k]])).mean())
+        assert first == pytest.approx(0.25)  # the whole of it: 1/2 + 1/2 cos
+
+
+@pytest.mark.parametrize("architecture", MESHES)
+def test_a_mesh_seen_as_powers(architecture: str, tmp_path: Path) -> None:
     """Inner phases to 20 mrad without crosstalk, and the powers of every setting."""
     plant = "effects = { crosstalk = false }"
-    bench = bench_file(tmp_path, "unitary_mesh", 4, plant, oscillator=False)
+    bench = bench_file(tmp_path, architecture, 4, plant, oscillator=False)
     result = session.calibrate(bench, tmp_path / "out", seed=1, chip_seed=2)
     assert result["failed_channels"] == []
     records = load_records(tmp_path / "out" / "record.json")
@@ -50,7 +77,7 @@ def test_a_mesh_seen_as_powers(tmp_path: Path) -> None:
         connection = opened.connections["plant"]
         assert isinstance(connection, PlantConnection)
         plant_there = connection.plant
-    layout = layout_of("unitary_mesh", 4)
+    layout = layout_of(architecture, 4)
     off = records.chip.value("heater_phase_offset")[:16] - plant_there.truth.phase_offset[:16]
     inner = np.angle(np.exp(1j * off))[layout.theta]
     assert np.sqrt((inner**2).mean()) < 0.02

@@ -145,11 +145,15 @@ def test_interrupted_anywhere_it_goes_on(tmp_path: Path) -> None:
 
 
 def test_faulty_channels_are_named(tmp_path: Path) -> None:
-    """Dead heaters and a dead detector: the rest is calibrated."""
-    faults = 'faults = ["dead_heater:3", "dead_heater:20", "dead_detector:2"]'
+    """Dead heaters, a dead detector, a stuck modulator: the rest is calibrated, and is trained on without it."""
+    faults = (
+        'faults = ["dead_heater:3", "dead_heater:20", "dead_detector:2", "stuck_modulator:1=-1.1"]'
+    )
     bench = bench_file(tmp_path, plant=faults)
     result = session.calibrate(bench, tmp_path / "out", seed=2)
-    assert sorted(result["failed_channels"]) == ["detector:2", "heater:20", "heater:3"]
+    named = ["detector:2", "heater:20", "heater:3", "modulator:1"]
+    assert sorted(result["failed_channels"]) == named
+    assert result["matrix_error"] < 0.03
     assert result["twin_error"] < 1.5 * result["noise_floor"]
     assert Folder(tmp_path / "out").found["failed_channels"]
 
@@ -185,3 +189,15 @@ def test_a_score_hides_no_loss(
         return
     with pytest.raises(type(error)):
         scored()
+
+
+@pytest.mark.slow
+def test_a_triangular_mesh_becomes_a_record(tmp_path: Path) -> None:
+    """All routines know its columns, diagonals and gauges: predictions to the noise, matrices to the drive's steps."""
+    bench = bench_file(tmp_path, "triangular_mesh")
+    result = session.calibrate(bench, tmp_path / "out", seed=1, chip_seed=2)
+    assert result["failed_channels"] == []
+    assert result["twin_error"] < 1.3 * result["noise_floor"]
+    assert result["matrix_error"] < 0.01
+    record = load_records(tmp_path / "out" / "record.json")
+    assert record.chip.architecture == "triangular_mesh"

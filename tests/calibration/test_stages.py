@@ -9,7 +9,7 @@ from hilonn.calibration.gauges import canonical
 from hilonn.calibration.reconstruct import Seen, input_output_sizes, reconstruct
 from hilonn.calibration.stages import Layout, Optics, layout_of, transfer, walk
 from hilonn.errors import ConfigError
-from hilonn.mesh import RectangularMesh, SvdMesh
+from hilonn.mesh import UNITARY_MESHES, SvdMesh
 from hilonn.typing import FloatArray
 
 PORTS = 5
@@ -25,16 +25,16 @@ def _chip(architecture: str, ports: int = PORTS) -> tuple[Layout, FloatArray, Op
     return layout, rng.uniform(0, 6, (3, layout.heaters)), optics
 
 
-@pytest.mark.parametrize("architecture", ["svd_mesh", "unitary_mesh"])
+@pytest.mark.parametrize("architecture", ["svd_mesh", "unitary_mesh", "triangular_mesh"])
 def test_matrices_are_the_meshes(architecture: str) -> None:
     layout, psi, optics = _chip(architecture)
-    kind = SvdMesh if architecture == "svd_mesh" else RectangularMesh
+    kind = UNITARY_MESHES.get(architecture, SvdMesh)
     mesh = kind(PORTS, splitter_errors=optics.errors, mzi_transmission=optics.transmission)
     wanted = [optics.out[:, None] * mesh.matrix_flat(p) * optics.into for p in psi]
     np.testing.assert_allclose(transfer(layout, psi, optics), wanted, atol=1e-12)
 
 
-@pytest.mark.parametrize("architecture", ["svd_mesh", "unitary_mesh"])
+@pytest.mark.parametrize("architecture", ["svd_mesh", "unitary_mesh", "triangular_mesh"])
 def test_differentials(architecture: str) -> None:
     layout, psi, optics = _chip(architecture)
     walked = walk(layout, psi, optics)
@@ -45,7 +45,7 @@ def test_differentials(architecture: str) -> None:
         return np.einsum("sti,stj->sij", x, y)
 
     def slope(psi: FloatArray, optics: Optics) -> np.ndarray:
-        return (transfer(layout, psi, optics) - walked.matrix) / step
+        return np.asarray((transfer(layout, psi, optics) - walked.matrix) / step)
 
     for h in range(layout.heaters):
         moved = psi.copy()
@@ -65,7 +65,7 @@ def test_differentials(architecture: str) -> None:
         np.testing.assert_allclose(slope(psi, changed), term(*walked.losses[k]), atol=2e-5)
 
 
-@pytest.mark.parametrize("architecture", ["svd_mesh", "unitary_mesh"])
+@pytest.mark.parametrize("architecture", ["svd_mesh", "unitary_mesh", "triangular_mesh"])
 def test_gauges_change_no_matrix(architecture: str) -> None:
     layout, psi, optics = _chip(architecture)
     offset = psi[0]
@@ -76,7 +76,7 @@ def test_gauges_change_no_matrix(architecture: str) -> None:
     )
 
 
-@pytest.mark.parametrize("architecture", ["svd_mesh", "unitary_mesh"])
+@pytest.mark.parametrize("architecture", ["svd_mesh", "unitary_mesh", "triangular_mesh"])
 def test_reconstruction_from_rows(architecture: str) -> None:
     """Exact rows give phases and couplers back, noisy ones as well as the noise allows; a dead heater's neighbours too."""
     ports = 6

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hilonn.mesh import RectangularMesh, SvdMesh
+from hilonn.mesh import UNITARY_MESHES, SvdMesh
 
 QUIET = [
     "detector_noise",
@@ -72,7 +72,7 @@ def bench_text(
     chip: str = "",
 ) -> str:
     """A bench of one mesh; ``effects`` are switched off."""
-    mesh = SvdMesh(ports) if architecture == "svd_mesh" else RectangularMesh(ports)
+    mesh = UNITARY_MESHES.get(architecture, SvdMesh)(ports)
     return TEXT.format(
         architecture=architecture,
         ports=ports,

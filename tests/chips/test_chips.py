@@ -61,6 +61,8 @@ def test_an_ideal_chip_multiplies(ideal: MatrixChip, shape: tuple[int, int], rea
         ("simulated", "power"),
         ("simulated-crossbar", "balanced"),
         ("simulated-mesh-64", "homodyne"),
+        ("simulated-triangle", "homodyne"),
+        ("simulated-triangle", "power"),
     ],
 )
 def test_a_typical_chip_multiplies_about_right(bench: str, readout: str) -> None:

@@ -48,7 +48,7 @@ def ideal_reading(bench: Bench, setting: Setting) -> FloatArray:
     return found
 
 
-@pytest.mark.parametrize("architecture", ["svd_mesh", "unitary_mesh"])
+@pytest.mark.parametrize("architecture", ["svd_mesh", "unitary_mesh", "triangular_mesh"])
 @pytest.mark.parametrize("through", [True, False])
 def test_the_model_reads_what_a_plant_without_noise_and_drift_reads(
     tmp_path, architecture: str, through: bool
@@ -67,7 +67,7 @@ def test_the_model_reads_what_a_plant_without_noise_and_drift_reads(
     assert np.allclose(expected, read_there, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("architecture", ["svd_mesh", "unitary_mesh"])
+@pytest.mark.parametrize("architecture", ["svd_mesh", "unitary_mesh", "triangular_mesh"])
 def test_each_derivative_is_that_of_finite_differences(tmp_path, architecture: str) -> None:
     _, model, vector = model_of(tmp_path, architecture)
     setting = some(model)
@@ -116,7 +116,7 @@ def test_a_dead_heater_does_not_turn(tmp_path) -> None:
     assert np.array_equal(dead.phases(vector, volts)[0], there)
 
 
-@pytest.mark.parametrize("architecture", ["svd_mesh", "unitary_mesh"])
+@pytest.mark.parametrize("architecture", ["svd_mesh", "unitary_mesh", "triangular_mesh"])
 def test_no_reading_changes_along_a_gauge(tmp_path, architecture: str) -> None:
     _, model, vector = model_of(tmp_path, architecture)
     settings = [some(model, through=k > 0) for k in range(3)]

@@ -17,6 +17,7 @@ BENCHES = {
     entries.bench_simulated: ("svd_mesh", 16, "typical"),
     entries.bench_simulated_64: ("svd_mesh", 64, "typical"),
     entries.bench_simulated_mesh_64: ("unitary_mesh", 64, "typical"),
+    entries.bench_simulated_triangle: ("triangular_mesh", 8, "typical"),
     entries.bench_simulated_crossbar: ("crossbar", 16, "typical"),
     entries.bench_simulated_harsh: ("svd_mesh", 16, "harsh"),
     entries.bench_ideal: ("svd_mesh", 16, "ideal"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hilonn.mesh import RectangularMesh, SvdMesh
+from hilonn.mesh import UNITARY_MESHES, SvdMesh
 from tests.simulators.benchtop import TIMING, Benchtop
 
 LAUNCHED = 1e-3
@@ -17,7 +17,7 @@ def random_drive(top: Benchtop, seed: int = 0) -> np.ndarray:
     return drive
 
 
-@pytest.mark.parametrize("architecture", ["svd_mesh", "unitary_mesh"])
+@pytest.mark.parametrize("architecture", ["svd_mesh", "unitary_mesh", "triangular_mesh"])
 @pytest.mark.parametrize("real", [(), ("splitter_errors", "mzi_loss")])
 def test_homodyne_is_the_real_part_of_the_matrix_product(
     architecture: str, real: tuple[str, ...]
@@ -26,7 +26,7 @@ def test_homodyne_is_the_real_part_of_the_matrix_product(
     drive = random_drive(top)
     top.heat(drive)
     truth = top.plant.truth
-    kind = SvdMesh if architecture == "svd_mesh" else RectangularMesh
+    kind = UNITARY_MESHES.get(architecture, SvdMesh)
     mesh = kind(5, splitter_errors=truth.splitter_errors, mzi_transmission=truth.mzi_transmission)
     matrix = mesh.matrix(np.pi * drive[:-1] ** 2 / 500 / 0.020)
     inputs = np.random.default_rng(1).uniform(-1, 1, (7, 5))

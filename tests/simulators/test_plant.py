@@ -14,7 +14,7 @@ from hilonn.simulators import Plant, resolve
 from hilonn.simulators.journal import read_journal
 from tests.simulators.benchtop import TIMING, Benchtop
 
-ARCHITECTURES = ["svd_mesh", "unitary_mesh", "crossbar"]
+ARCHITECTURES = ["svd_mesh", "unitary_mesh", "triangular_mesh", "crossbar"]
 FAULTS = ("dead_detector:1@0.004s", "stuck_heater:3@0.05s", "lock_loss@0.08s")
 
 
