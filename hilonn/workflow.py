@@ -272,7 +272,9 @@ def compare_products(trainer: Trainer, dataset: Dataset) -> dict[str, Any]:
         if len(trips) == 2 and Missed.of([t[0] for t in trips], sizes[0][0]).quiet:
             break
         trace = trainer.read(inputs, keep="all")
-        entering, trip, size = inputs, [], []
+        entering: FloatArray = inputs
+        trip: list[FloatArray] = []
+        size: list[FloatArray] = []
         for index, (weights, placement) in enumerate(
             zip(trainer.weights, trainer.runner.placements, strict=True)
         ):
