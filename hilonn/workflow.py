@@ -339,8 +339,7 @@ def _finish(run: Run, trainer: Trainer, bench: Bench, dataset: Dataset) -> dict[
         "chip_seconds": trainer.chip_seconds(),
         "wall_seconds": trainer.wall_seconds,
         "breakdown": statistics.spent(trainer.wall_seconds),
-        "device_seconds": chip.statistics.device_seconds if isinstance(chip, HeaterChip) else {},
-        "chip_runs": chip.statistics.runs if isinstance(chip, HeaterChip) else 0,
+        "device_seconds": statistics.device_seconds,
         "confusion": test.confusion.tolist(),
         "run": str(run.folder),
     }

@@ -124,6 +124,10 @@ class Chip(ABC):
         """Wall seconds so far of the devices' verbs, and of waiting for what settles."""
         return 0.0, 0.0
 
+    def spent_by_device(self) -> dict[str, float]:
+        """Wall seconds so far of each device's verbs; of boxes that work side by side both count."""
+        return {}
+
 
 class MatrixChip(Chip):
     """A chip that multiplies by a programmed matrix of at most (``outputs``, ``inputs``)."""

@@ -183,6 +183,9 @@ class HeaterChip(MatrixChip):
     def spent(self) -> tuple[float, float]:
         return self.statistics.wire_seconds, self.statistics.settling_seconds
 
+    def spent_by_device(self) -> dict[str, float]:
+        return dict(self.statistics.device_seconds)
+
     def heater_power(self, drives: FloatArray) -> FloatArray:
         """W (k,) that the bench's gate counts for ``drives`` (k, heaters)."""
         resistance: FloatArray = self._heaters.resistance

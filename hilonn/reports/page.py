@@ -196,12 +196,12 @@ def _budget(result: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _devices(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """What each device's verbs take in a run of the chip, the longest first."""
-    runs = result.get("chip_runs", 0)
-    if not runs:
+    """What each device's verbs take in a pass, the longest first."""
+    passes = result.get("passes", 0)
+    if not passes:
         return []
-    took = sorted(result["device_seconds"].items(), key=lambda item: -item[1])
-    return [(name, _milliseconds(seconds / runs)) for name, seconds in took]
+    took = sorted(result.get("device_seconds", {}).items(), key=lambda item: -item[1])
+    return [(name, _milliseconds(seconds / passes)) for name, seconds in took]
 
 
 def _milliseconds(seconds: float) -> str:
