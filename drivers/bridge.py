@@ -27,6 +27,7 @@ from hilonn.errors import ConnectionLost, DeviceError, DeviceTimeout, HilonnErro
 Value = bool | int | float | str
 """What a bench file can say that a parameter is set to, or reads."""
 Finite = Field(allow_inf_nan=False)
+LONGEST_QUEUE = 100
 TIMEOUTS = (pyvisa.constants.StatusCode.error_timeout,)
 
 
@@ -194,6 +195,7 @@ class TheirInstrument:
             self._open = True
             try:
                 self.identity()
+                self._drop_old_errors()
                 for path, wanted in self._options.require.items():
                     found = self.get(path)
                     if not same(found, wanted):
@@ -288,6 +290,18 @@ class TheirInstrument:
         raise DeviceError(
             f"{self.name}: {path} reads {found!r}, neither {words[0]!r} nor {words[1]!r}"
         )
+
+    def _drop_old_errors(self) -> None:
+        """What an earlier client left in the error queue says nothing of what is set from now on."""
+        query = self._options.error_query
+        if query is None:
+            return
+        with self._exchange(query) as instrument:
+            for _ in range(LONGEST_QUEUE):
+                answer = str(instrument.ask(query)).strip()
+                if not number(answer.partition(",")[0], f"{self.name}: {query}"):
+                    return
+        raise DeviceError(f"{self.name}: {query}: {LONGEST_QUEUE} errors did not empty the queue")
 
     # -- in step ------------------------------------------------------------------------------------
 

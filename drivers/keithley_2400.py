@@ -96,7 +96,7 @@ class _Box:
         identity = self.identity()
         if "2450" in identity.model or "2460" in identity.model:
             raise DeviceError(f"{self.name}: a {identity.model} answers, which speaks otherwise")
-        scpi.raise_errors(self.transport, f"{self.name}: before anything was asked")
+        scpi.drop_old_errors(self.transport)
         reach = self.ask(":SOUR:VOLT? MAX")
         if volts > reach:
             raise DeviceError(

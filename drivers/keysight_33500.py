@@ -121,6 +121,7 @@ class Keysight33500(Modulators):
         self._box.forget()
         self._pattern = {}
         self.identity()
+        scpi.drop_old_errors(self._transport)
         for k in range(1, self.channels + 1):
             load = self._number(f"OUTP{k}:LOAD?")
             if not np.isclose(load, LOADS[self._options.load], rtol=1e-3):

@@ -111,7 +111,7 @@ class KeysightN6700(PhaseShifters):
     def _open(self) -> None:
         """Who it is, and whether its modules reach what is asked of them; outputs stay as they are."""
         self.identity()
-        scpi.raise_errors(self._transport, f"{self.name}: before anything was asked")
+        scpi.drop_old_errors(self._transport)
         for query, asked, unit in (
             ("VOLT", self._options.high, "V"),
             ("CURR", self._options.max_current, "A"),

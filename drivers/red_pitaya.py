@@ -124,6 +124,7 @@ class RedPitayaModulators(Modulators):
         self._box.forget()
         self._pattern = {}
         self.identity()
+        scpi.drop_old_errors(self._transport, ERRORS)
         if self._options.at_opening:
             commands = [command.encode() for command in self._options.at_opening]
             self._box.tell(commands, f"{self.name}: set-up of `at_opening`")
@@ -223,6 +224,7 @@ class RedPitayaPhotodetectors(Photodetectors):
 
     def _open(self) -> None:
         self.identity()
+        scpi.drop_old_errors(self._transport, ERRORS)
         self._set_range(self.range)
 
     def _close(self) -> None:

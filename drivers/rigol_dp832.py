@@ -102,7 +102,7 @@ class RigolDp832(PhaseShifters):
                     f"{self.name}: {self._options.high:g} V are asked for, output {channel} reaches "
                     f"{REACH[channel][0]:g} V"
                 )
-        scpi.raise_errors(self._transport, f"{self.name}: before anything was asked", ":SYST:ERR?")
+        scpi.drop_old_errors(self._transport, ":SYST:ERR?")
         self._held = None
 
     def _close(self) -> None:

@@ -16,6 +16,9 @@ T = TypeVar("T")
 LONGEST_QUEUE = 100
 AFTERWARDS = 0.25
 """s: what the error queue of a box is waited for that has just let a query go unanswered."""
+BY_CLIENTS = (range(-299, -99), range(-350, -349), range(-499, -399))
+"""Numbers of errors that whoever sent something made: commands, their values, queries, too many errors. Source: SCPI-1999
+vol. 2, 21.8. Others tell of the box itself."""
 LONGEST_MESSAGE = 240
 """Characters of one message: instruments with small input buffers take 256."""
 
@@ -61,18 +64,40 @@ def errors(
 
     Only the number says whether there was an error: boxes word "No error" in several ways.
     """
-    found = []
+    emptied, found = _emptied(transport, query, patience)
+    told = [f"{code} {text}" for code, text in found if code not in harmless]
+    if not emptied:
+        told.append(f"and more: {LONGEST_QUEUE} errors did not empty the queue")
+    return told
+
+
+def drop_old_errors(transport: Transport, query: str = "SYST:ERR?") -> None:
+    """At opening: empty the error queue of what an earlier client left (another program's wrong command, a question who
+    the box is that it did not know), which says nothing of what is asked from now on. DeviceError with what the box says of
+    itself, a failed self-test say."""
+    emptied, found = _emptied(transport, query, None)
+    told = [f"{c} {text}" for c, text in found if not any(c in made for made in BY_CLIENTS)]
+    if not emptied:
+        told.append(f"{LONGEST_QUEUE} errors did not empty the queue")
+    if told:
+        raise DeviceError(
+            f"{transport.name}: before anything was asked: the instrument says {'; '.join(told)}"
+        )
+
+
+def _emptied(
+    transport: Transport, query: str, patience: float | None
+) -> tuple[bool, list[tuple[int, str]]]:
+    """Whether the queue is empty now, and what it held."""
+    found: list[tuple[int, str]] = []
     for _ in range(LONGEST_QUEUE):
         answer = transport.query(query, patience).strip()
         head, _, text = answer.partition(",")
         code = integer(head, f"{transport.name}: {query}")
         if code == 0:
-            break
-        if code not in harmless:
-            found.append(f"{code} {text.strip()}")
-    else:
-        found.append(f"and more: {LONGEST_QUEUE} errors did not empty the queue")
-    return found
+            return True, found
+        found.append((code, text.strip()))
+    return False, found
 
 
 def set_checked(transport: Transport, command: str, query: str = "SYST:ERR?") -> None:

@@ -51,6 +51,7 @@ from hilonn.errors import (
     InterlockError,
     Interrupted,
     LimitError,
+    NotSafe,
     tell_too,
 )
 from hilonn.interruptions import (
@@ -282,11 +283,7 @@ class Bench:
                 staged, self._guarded_steps, self._worker_of, self._longest_safe_state()
             )
         if failures:
-            raise DeviceError(
-                f"bench {self.name} may not be safe: {len(failures)} steps failed\n"
-                + "\n".join(f"  {error}" for error in failures)
-                + "\nSwitch the laser and the heater supply off by hand."
-            )
+            raise NotSafe(self.name, [str(error) for error in failures])
 
     def waits_for(self, error: HilonnError) -> bool:
         """Whether the bench file says to wait after ``error`` of a verb."""

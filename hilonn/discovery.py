@@ -1,7 +1,8 @@
 """Who is out there: serial ports, VISA resources and sockets are asked who they are, and drivers are found for them.
 
 Questions are harmless ones: none sets anything. An instrument that does not know one may note it in its error queue; the
-question that most know comes first, and who has answered is asked no more.
+question that most know comes first, who has answered is asked no more, and a box that was asked what it does not know has
+its queue emptied afterwards.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -60,9 +62,13 @@ def _mecom(address: int, sequence: int) -> bytes:
     return body + f"{crc:04X}\r".encode()
 
 
+CLEAR = b"*CLS"
+"""Empties an error queue, and is not answered. Source: IEEE 488.2, 10.3: whoever knows ``*IDN?`` knows it."""
 SCPI = r"^[^,]+,[^,]+,[^,]*"
 QUESTIONS = (
     Question("*IDN?", b"*IDN?\n", SCPI, (115200, 9600)),
+    # before all that SCPI does not know: a box whose lines end in CR LF takes what went before for one line
+    Question("*IDN? with CR LF", b"\r\n*IDN?\r\n", SCPI, (115200,)),
     Question("id?", b"id?\n", r"^Q8", (115200,)),
     # any device answers at address 0; 2 is what they leave the factory with
     Question(
@@ -71,7 +77,6 @@ QUESTIONS = (
     # the first CR ends what was asked before and had no end for it
     Question("*IDN? with CR", b"\r*IDN?\r", SCPI, (115200, 9600)),
     Question("ID? with CR", b"\rID?\r", r"^[^,]+,[^,]+", (115200, 9600)),
-    Question("*IDN? with CR LF", b"\r\n*IDN?\r\n", SCPI, (115200,)),
     Question("++ver", b"\n++ver\n", r"(?i)prologix|gpib.*version|AR488", (115200,)),
 )
 
@@ -246,10 +251,12 @@ def ask(place: Place, drivers: dict[str, str], timeout: float) -> Found:
         lines = {**place.lines, "baud": baud} if baud else place.lines
         wire = place.wire(baud)
         is_open = False
+        asked = 0
         try:
             for question in QUESTIONS:
                 if baud and baud not in question.bauds:
                     continue
+                asked += 1
                 try:
                     if not is_open:
                         wire.open(max(timeout, OPENING))
@@ -266,6 +273,8 @@ def ask(place: Place, drivers: dict[str, str], timeout: float) -> Found:
                     continue
                 found = _judged(place, lines, question, data, drivers)
                 if found is not None and found.outcome != "strange":
+                    if asked > 1:
+                        _clear(wire, question, timeout)
                     return found
                 strange = strange or found
                 if _is_in_messages(wire):
@@ -288,6 +297,16 @@ def _answer(wire: Wire, question: Question, timeout: float) -> bytes:
             break
         answer += more
     return answer
+
+
+def _clear(wire: Wire, question: Question, timeout: float) -> None:
+    """Empty the error queue of who answered ``question``: earlier ones may stand in it, and the next driver, or a run that
+    is under way, would take them for its own. What cannot be told by ``*IDN?`` has no such queue."""
+    if b"*IDN?" not in question.data:
+        return
+    with suppress(DeviceTimeout, ConnectionLost):  # who it is is known; that counts
+        wire.send(question.data.lstrip().replace(b"*IDN?", CLEAR), timeout)
+        wire.receive(QUIET)  # closed at once, a line could be lost on its way
 
 
 def _is_in_messages(wire: Wire) -> bool:

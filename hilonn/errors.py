@@ -5,6 +5,8 @@ A message says what was asked, of which device and channel, what came back, and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class Interrupted(Exception):
     """A first Ctrl-C: what was under way was finished or left at its last checkpoint. The run can be resumed."""
@@ -51,6 +53,18 @@ class DeviceTimeout(HilonnError):
 
 class DeviceError(HilonnError):
     """The instrument itself reports an error, or answered what its protocol does not allow."""
+
+
+class NotSafe(DeviceError):
+    """Steps of a bench's safe state failed; ``failures`` says which."""
+
+    def __init__(self, bench: str, failures: Sequence[str]) -> None:
+        self.failures = tuple(failures)
+        super().__init__(
+            f"bench {bench} may not be safe: {len(failures)} steps failed\n"
+            + "\n".join(f"  {failure}" for failure in failures)
+            + "\nSwitch the laser and the heater supply off by hand."
+        )
 
 
 class CalibrationError(HilonnError):

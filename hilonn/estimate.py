@@ -23,7 +23,7 @@ from hilonn.experiment import Experiment
 from hilonn.rules import QUIET
 from hilonn.runs import Run
 from hilonn.training import Progress, Trainer
-from hilonn.workflow import RunOptions, ask_heaters, one_blas_thread, open_bench
+from hilonn.workflow import RunOptions, ask_heaters, compare_products, one_blas_thread, open_bench
 
 WARM_UP = 12
 """Steps before the clock counts: kernels are compiled, gains and ranges found."""
@@ -171,6 +171,9 @@ def _rehearse(
     testing = _evaluation(trainer, meter, dataset.test)
     if section.follow_test:
         training += testing * section.epochs
+    before = meter.now()
+    compare_products(trainer, dataset)  # as is done once, after the test
+    testing += meter.now() - before
     heaters = _sum(tested)
     snr = _mean_metrics(meter.metrics, "snr_")
     return Estimate(

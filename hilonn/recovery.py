@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from hilonn.clock import Clock
@@ -14,6 +15,7 @@ from hilonn.errors import (
     DeviceTimeout,
     HilonnError,
     LimitError,
+    NotSafe,
     SafeStateTaken,
     tell_too,
 )
@@ -38,6 +40,9 @@ class RecoverableBench(Protocol):
     name: str
     gate: SafetyGate
     clock: Clock
+
+    @property
+    def devices(self) -> Mapping[str, Device]: ...
 
     def safe_state(self) -> None: ...
 
@@ -113,7 +118,7 @@ def wait_until_whole(
 
     Whatever comes back is opened anew, must say who it was, and is made safe; then temperatures, light, interlocks.
     After ``patience`` seconds on the bench's clock ``error`` is raised with what was last wrong. ``tell`` is
-    told what is waited for; ``asked`` is called often and may raise.
+    told what is waited for and for how long, and how light and heaters are meanwhile; ``asked`` is called often and may raise.
     """
     deadline = bench.clock.now() + patience
 
@@ -123,10 +128,10 @@ def wait_until_whole(
             raise DeviceTimeout("a temperature has not settled yet, and light is off")
 
     rest, last = RETRY[0], str(error)
-    last += _made_safe(bench)
+    state = _made_safe(bench)
     missing = bench.lost_connections()
     while True:
-        tell(last)
+        tell(f"up to {patience:g} s: {_first(last)}\n{state.told}")
         pause(bench.clock, rest, asked)
         rest = min(2 * rest, RETRY[1])
         try:
@@ -143,19 +148,51 @@ def wait_until_whole(
         except TROUBLE as again:
             last = str(again)
             if not missing:  # light may be on, or a box was lost that was there
-                last += _made_safe(bench)
+                state = _made_safe(bench)
                 missing = bench.lost_connections()
             else:
                 missing.append(missing.pop(0))  # look at the others meanwhile
             if bench.clock.now() > deadline:
-                tell_too(error, f"waited {patience:g} s; then: {last}")
+                tell_too(error, f"waited {patience:g} s; then: {last}{state.unsafe}")
                 raise error from again
 
 
-def _made_safe(bench: RecoverableBench) -> str:
-    """What could not be made safe, in words: what is gone cannot, the rest is."""
+@dataclass(frozen=True, slots=True)
+class _State:
+    """How a bench is that waits: in words for whoever looks on, and with all that failed for the end."""
+
+    told: str
+    unsafe: str
+
+
+def _made_safe(bench: RecoverableBench) -> _State:
+    """Make safe what answers. Whoever looks on is told to do something by hand only where light may be on: heaters that
+    keep their drives while their box is away do not hurt the chip that they were set for."""
     try:
         bench.safe_state()
-    except DeviceError as unsafe:
-        return f"\n{unsafe}"
-    return ""
+    except DeviceError as error:
+        failures = error.failures if isinstance(error, NotSafe) else (str(error),)
+        unsafe = f"\n{error}"
+    else:
+        failures, unsafe = (), ""
+    bright = [d.name for d in bench.devices.values() if isinstance(d, Laser) and not _is_off(d)]
+    by_hand = f"Light may be on: switch {', '.join(bright)} off by hand"
+    told = by_hand if bright else "Light is off"
+    if failures:
+        told += "; may not be safe until it is back: " + "; ".join(
+            dict.fromkeys(_first(f).strip() for f in failures)
+        )
+    return _State(told, unsafe)
+
+
+def _is_off(laser: Laser) -> bool:
+    """Whether it says so."""
+    try:
+        return not laser.emission()
+    except TROUBLE:
+        return False
+
+
+def _first(text: str) -> str:
+    """The line that says what happened; what was told too stands in the run's events."""
+    return text.partition("\n")[0]

@@ -74,6 +74,11 @@ class Wire:
     channels: IntArray
 
 
+LISTED = 12
+"""More names are not listed in an error."""
+_BROUGHT = (
+    " What is your own comes in with `--import FILE.py` or `--import MODULE` (pytest: `-p MODULE`)."
+)
 _added: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
 
 
@@ -101,18 +106,25 @@ def load(group: str, name: str) -> Any:
     point = _installed(group).get(name)
     if point is None:
         known = names(group)
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else "."
-        listed = ", ".join(known) or "none"
-        raise ConfigError(
-            f"no {group.removeprefix('hilonn.')} called {name!r}{hint} There are: {listed}"
-        )
+        what = "driver" if group == "hilonn.devices" else group.removeprefix("hilonn.")
+        raise ConfigError(f"no {what} called {name!r}{_nearest(name, known)}{_BROUGHT}")
     try:
         return point.load()
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"{name!r} of {group} ({point.value}) cannot be imported: {error}. Is its extra installed?"
         ) from error
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    """What was meant, perhaps; all there is, unless that is too much to read."""
+    close = difflib.get_close_matches(name, known, n=3)
+    if len(known) <= LISTED:
+        hint = f"; did you mean {close[0]!r}?" if close else "."
+        return f"{hint} There are: {', '.join(known) or 'none'}."
+    if close:
+        return f"; of {len(known)}, did you mean {' or '.join(repr(c) for c in close)}?"
+    return f", and none of the {len(known)} that there are is like it."
 
 
 def import_module(source: str) -> None:

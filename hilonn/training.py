@@ -242,10 +242,12 @@ class Trainer:
         )
         self._origin = chip.clock.now()
         self.on_wait: Callable[[str], None] = lambda text: None
+        """Told what a bench waits for that has lost a box, and for how long."""
+        self.on_back: Callable[[float], None] = lambda seconds: None
+        """Told after how many s all was back."""
         self.monitors: dict[str, Watched] = {} if self.bench is None else self.bench.monitors(chip)
         """What watches the chip between steps, by its name in the bench file."""
         self._new_records: Records | None = None
-        """Told what a bench waits for that has lost a box."""
         self._run: Run | None = None
         self._waits = False  # whether what is lost is waited for, as the bench file says
         self._interruptions: _Interruptions | None = None
@@ -575,6 +577,7 @@ class Trainer:
         self.runner.statistics.recovery_seconds += seconds
         if run is not None:
             run.event("back", seconds=round(seconds, 3))
+        self.on_back(seconds)
 
     @contextmanager
     def _one_plan(self) -> Iterator[None]:

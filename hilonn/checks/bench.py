@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from hilonn.checks.boxes import identity_steps, interlock_step, limit_steps, temperature_steps
 from hilonn.checks.knowledge import record_steps
 from hilonn.checks.light import darken, laser_steps, light_step
-from hilonn.checks.pattern import dark_steps, lit_steps
+from hilonn.checks.pattern import ABOVE, ITSELF, dark_steps, lit_steps
 from hilonn.checks.report import CheckedBench, CheckReport, CheckStep
 from hilonn.devices import Actuators, Laser
 from hilonn.errors import HilonnError
@@ -37,7 +38,15 @@ def check_bench(bench: CheckedBench) -> CheckReport:
         )
     finally:
         steps += _made_safe(bench)
-    return CheckReport(bench.name, bench.backend, tuple(steps))
+    return CheckReport(bench.name, bench.backend, tuple(_advised(steps)))
+
+
+def _advised(steps: list[CheckStep]) -> Iterator[CheckStep]:
+    """``steps``, of which none points to something bad above it where all is well there."""
+    well = True
+    for step in steps:
+        yield replace(step, advice=ITSELF) if well and step.advice == ABOVE else step
+        well = well and step.good
 
 
 def _chips(bench: CheckedBench) -> Iterator[CheckStep]:

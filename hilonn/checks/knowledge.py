@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hilonn.checks.report import CheckedBench, CheckStep, State
 from hilonn.chips import HeaterChip, MatrixChip
+from hilonn.chips.nominal import is_nominal
 from hilonn.devices import Device, Laser, TemperatureController
 from hilonn.records import InstrumentRecord, Record
 
@@ -12,6 +13,7 @@ OLD = 30 * DAY
 """s after which phases of a chip that nobody has touched have moved noticeably."""
 UNDATED = 20 * 365 * DAY
 """s: older than this is no date, but the origin of a simulated clock."""
+CALIBRATE = "nothing is known of this chip yet: `hilonn calibrate` is next, before any run"
 WARMER = 0.5  # K
 OTHER_COLOUR = 1e-9  # m
 
@@ -33,7 +35,10 @@ def _chip(bench: CheckedBench, chip: MatrixChip) -> CheckStep:
     record = chip.records.chip
     state: State = "ok"
     told, advice = [_dated(record)], []
-    if record.expired():
+    if is_nominal(record):
+        state = "warn"
+        advice.append(CALIBRATE)
+    elif record.expired():
         state = "warn"  # a bench whose file does not allow that did not open
         advice.append("measure the chip anew")
     elif OLD < record.age() < UNDATED:
@@ -76,6 +81,8 @@ def _box(record: InstrumentRecord, device: Device) -> CheckStep:
     found = device.identity().serial
     name = f"record of {device.name}"
     values = {"record_serial": record.serial, "serial": found}
+    if is_nominal(record):
+        return CheckStep(name, "ok", record.source, values=values)
     if record.expired():
         return CheckStep(name, "warn", _dated(record), f"measure {device.name} anew", values)
     if not any(c not in "0 " for c in found):

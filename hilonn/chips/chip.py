@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -86,13 +87,21 @@ class ChipReadings:
 @dataclass
 class ChipStatistics:
     """What a chip counts. Seconds are of wall time: ``wire_seconds`` those of its devices' verbs, ``settling_seconds``
-    those that it waited for heaters."""
+    those that it waited for heaters, ``device_seconds`` those of each device's verbs while passes ran: of boxes that work side by
+    side both count."""
 
     runs: int = 0
     programmings: int = 0
     moved: int = 0
     wire_seconds: float = 0.0
     settling_seconds: float = 0.0
+    device_seconds: dict[str, float] = field(default_factory=dict)
+
+    def took(self, device: str, since: float) -> float:
+        """A verb of ``device`` began at ``since`` (time.perf_counter) and has ended; returns now."""
+        now = time.perf_counter()
+        self.device_seconds[device] = self.device_seconds.get(device, 0.0) + now - since
+        return now
 
 
 class Chip(ABC):
@@ -114,6 +123,10 @@ class Chip(ABC):
     def spent(self) -> tuple[float, float]:
         """Wall seconds so far of the devices' verbs, and of waiting for what settles."""
         return 0.0, 0.0
+
+    def spent_by_device(self) -> dict[str, float]:
+        """Wall seconds so far of each device's verbs; of boxes that work side by side both count."""
+        return {}
 
 
 class MatrixChip(Chip):

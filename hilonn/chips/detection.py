@@ -160,17 +160,23 @@ class Detection:
         played = replace(self._timing, plays=averages)
         chunk = min(modulators.max_samples, self._detectors.most_samples(averages))
         parts: list[DetectorReadings] = []
-        started = time.perf_counter()
+        started, took = time.perf_counter(), self._statistics.took
         for first in range(0, len(drive), chunk):
             piece = drive[first : first + chunk]
+            now = time.perf_counter()
             self._detectors.arm(len(piece), averages, self._timing)
+            now = took(self._detectors.name, now)
             modulators.load(piece, played)
+            now = took(modulators.name, now)
             if ready is not None:
                 waited = time.perf_counter()
                 ready()
-                started += time.perf_counter() - waited
+                now = time.perf_counter()
+                started += now - waited
             modulators.play()
+            now = took(modulators.name, now)
             parts.append(self._detectors.fetch())
+            took(self._detectors.name, now)
         self._statistics.wire_seconds += time.perf_counter() - started
         if len(parts) == 1:
             return parts[0].signal, float(parts[0].saturated.mean())

@@ -183,6 +183,9 @@ class HeaterChip(MatrixChip):
     def spent(self) -> tuple[float, float]:
         return self.statistics.wire_seconds, self.statistics.settling_seconds
 
+    def spent_by_device(self) -> dict[str, float]:
+        return dict(self.statistics.device_seconds)
+
     def heater_power(self, drives: FloatArray) -> FloatArray:
         """W (k,) that the bench's gate counts for ``drives`` (k, heaters)."""
         resistance: FloatArray = self._heaters.resistance
@@ -393,7 +396,9 @@ class HeaterChip(MatrixChip):
                     raise
 
     def _write(self, drive: FloatArray) -> None:
+        began = time.perf_counter()
         self._shifters.write(drive)
+        self.statistics.took(self._shifters.name, began)
         self._drive = drive
         self._settled = self.clock.now() + self._shifters.spec.settling_time
         self.statistics.programmings += 1

@@ -9,11 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hilonn.errors import ConfigError
 from hilonn.mesh import UNITARY_MESHES, RectangularMesh, SvdMesh
-from hilonn.records import ChipRecord, InstrumentRecord, Quantity, Records
+from hilonn.records import ChipRecord, InstrumentRecord, Quantity, Record, Records
 
 CREATED = "1970-01-01T00:00:00+00:00"
 """A datasheet has no date: the same one gives the same record, hash and all."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+SOURCE = "nominal: from the bench file, not measured"
 PERIOD_NOISE = 0.005
 """Noise of a reading as a share of the full scale, until it is measured."""
 
@@ -37,6 +38,11 @@ class Nominal(BaseModel):
     coupling_loss: Annotated[float, Field(ge=0)] = 2.0
     temperature: float = 25.0
     wavelength: Positive = 1.55e-6
+
+
+def is_nominal(record: Record) -> bool:
+    """Whether nothing of what ``record`` is of has been measured."""
+    return record.source == SOURCE
 
 
 def geometry(architecture: str, ports: int) -> tuple[int, int, int]:
@@ -100,7 +106,7 @@ def nominal_records(
             "output_phase": Quantity.of(np.zeros(ports), np.pi / np.sqrt(3.0)),
             "output_power_gain": Quantity.of(np.full(ports, out), 0.2 * out),
         }
-    source = "nominal: from the bench file, not measured"
+    source = SOURCE
     ones = np.ones(2 * ports)
     noise = (PERIOD_NOISE * full_scale) ** 2
     return Records(

@@ -25,11 +25,13 @@ def discover_command(
     imports: tuple[str, ...],
 ) -> int:
     """One line for each place on stdout, then the bench file's lines; remarks go to stderr. Where nothing is named, all
-    serial ports and VISA resources are asked."""
+    serial ports and VISA resources are asked. The exit code is 1 where a place that was named by itself could not be opened:
+    whoever names it knows that it is there."""
     if out is not None and out.exists():
         raise ConfigError(f"--out {out} is there already; it is not overwritten")
     for module in imports:
         registry.import_module(module)
+    named = {*tcp, *serial, *visa}  # patterns are no addresses
     if not (tcp or serial or visa):
         serial = visa = ("*",)
     notes: list[str] = []
@@ -62,4 +64,9 @@ def discover_command(
             sys.stderr.write(f"{note}\n")
     if out is not None:
         write_bytes(out, bench.encode())
-    return 0
+        lines = "the lines above" if bench else "nothing: no driver is for what was found"
+        sys.stderr.write(f"wrote {out}: {lines}\n")
+    shut = [f.address for f in found if f.outcome == "closed" and f.address in named]
+    if shut:
+        sys.stderr.write(f"could not be opened: {', '.join(shut)}\n")
+    return 1 if shut else 0

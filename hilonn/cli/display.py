@@ -117,7 +117,7 @@ class TrainingDisplay:
             f"{trainer.network!r} on {chip.architecture} {chip.id}: {tiles} tiles, "
             f"read by {readouts}; {len(dataset.train.targets)} training samples"
         )
-        trainer.on_wait = self.waiting
+        trainer.on_wait, trainer.on_back = self.waiting, self.back
         if self._live is not None and run is None:
             self._live.update(Text(f"{self._title}: asking every heater, then the first step"))
 
@@ -125,7 +125,12 @@ class TrainingDisplay:
         """What the bench waits for; said once."""
         if text != self._waited:
             self._waited = text
-            self._say(f"made safe what answers, and waiting (Ctrl-C ends it): {text}")
+            self._say(f"made safe what answers, and waiting (Ctrl-C ends it) {text}")
+
+    def back(self, seconds: float) -> None:
+        """What was waited for is there again."""
+        self._waited = ""
+        self._say(f"all is back after {seconds:.0f} s: light is on again, and the run goes on")
 
     def retitle(self, title: str) -> None:
         """Another run begins."""

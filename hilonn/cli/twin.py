@@ -7,10 +7,16 @@ from pathlib import Path
 
 from hilonn import registry
 from hilonn.cli.train import print_json
+from hilonn.errors import ConfigError
 
 
 def twin_command(folder: Path, *, json: bool) -> None:
     """Score the record in ``folder`` on its held-out readings."""
+    if not (folder / "calibration.json").is_file():
+        raise ConfigError(
+            f"{folder} is no folder of a calibration{'' if folder.exists() else ': it does not exist'}; give what "
+            "`hilonn calibrate BENCH --out FOLDER` made"
+        )
     found = registry.load("hilonn.calibrators", "twin").twin(folder)
     if json:
         print_json(found)

@@ -41,7 +41,8 @@ class PairRetake(HilonnError):
 class RunnerStatistics:
     """What the runner counts. Seconds are of wall time; ``compile_seconds`` those that the runner
     spent or waited until a tile's phases were known; of ``chip_seconds``, those of all passes, ``wire_seconds`` were the
-    devices' verbs and ``settling_seconds`` waiting for heaters; ``recovery_seconds`` went by until what was lost was back."""
+    devices' verbs and ``settling_seconds`` waiting for heaters; ``recovery_seconds`` went by until what was lost was back.
+    ``device_seconds``: those of each device's verbs in passes, of which some run side by side."""
 
     passes: int = 0
     retakes: int = 0
@@ -53,6 +54,7 @@ class RunnerStatistics:
     wire_seconds: float = 0.0
     settling_seconds: float = 0.0
     recovery_seconds: float = 0.0
+    device_seconds: dict[str, float] = field(default_factory=dict)
 
     def spent(self, wall_seconds: float) -> dict[str, float]:
         """``wall_seconds`` of a run by what it waited for."""
@@ -363,6 +365,7 @@ class PassRunner:
         ranges = self._tiles[index].ranges
         readout = self.placements[index].readout
         started, (wire, settling) = time.perf_counter(), self.chip.spent()
+        devices = self.chip.spent_by_device()
         while True:
             chosen = int(ranges[tile])
             batch = Batch(
@@ -390,6 +393,11 @@ class PassRunner:
         now_wire, now_settling = self.chip.spent()
         self.statistics.wire_seconds += now_wire - wire
         self.statistics.settling_seconds += now_settling - settling
+        # a new one each time: snapshots keep the one that they were made with
+        self.statistics.device_seconds = {
+            name: self.statistics.device_seconds.get(name, 0.0) + now - devices.get(name, 0.0)
+            for name, now in self.chip.spent_by_device().items()
+        }
         self.statistics.chip_seconds += time.perf_counter() - started
         return readings
 

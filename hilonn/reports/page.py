@@ -71,6 +71,8 @@ def html(story: Story, others: list[Story]) -> str:
         findings=findings(story, others),
         pictures={name: Markup(svg) for name, svg in pictures.items()},
         images=drawings.images(story),
+        budget=_budget(result),
+        devices=_devices(result),
         facts=_facts(story),
         rows=[(s.name, _accuracy(s)) for s in everybody],
         names=[s.name for s in everybody],
@@ -180,6 +182,30 @@ def _monitors(story: Story) -> list[tuple[str, str]]:
             )
         )
     return found
+
+
+def _budget(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What a pass takes on the average: (part, ms, share)."""
+    parts, passes = result.get("breakdown", {}), result.get("passes", 0)
+    whole = sum(parts.values())
+    if not (passes and whole > 0):
+        return []
+    return [(n, _milliseconds(s / passes), f"{s / whole:.0%}") for n, s in parts.items()] + [
+        ("all of it", _milliseconds(whole / passes), "100%")
+    ]
+
+
+def _devices(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """What each device's verbs take in a pass, the longest first."""
+    passes = result.get("passes", 0)
+    if not passes:
+        return []
+    took = sorted(result.get("device_seconds", {}).items(), key=lambda item: -item[1])
+    return [(name, _milliseconds(seconds / passes)) for name, seconds in took]
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.3g}"
 
 
 def _age(story: Story) -> str:

@@ -13,7 +13,9 @@ import pytest
 
 from hilonn import registry
 from hilonn.bench import Bench
-from hilonn.checks import CheckReport
+from hilonn.checks import CheckReport, CheckStep
+from hilonn.checks.bench import _advised
+from hilonn.checks.pattern import ABOVE, ITSELF
 
 PRESET = 'preset = "typical"'
 CHIP = "svd_mesh-16-0"
@@ -308,6 +310,31 @@ def test_records_that_have_expired() -> None:
         report = bench.check()
     assert warned(report) == ["record of mesh", "record of inputs"]
     assert "expired on 2020" in report.step("record of mesh").found
+
+
+def test_nothing_is_said_of_paths_that_nobody_has_measured(tmp_path: Path) -> None:
+    report = checked(tmp_path, {'record = "connection:plant"': 'record = "nominal"'})
+    assert report.go, str(report)
+    for step in (report.step("record of mesh"), report.step("known pattern through mesh")):
+        assert step.state == "warn"
+        assert "hilonn calibrate" in step.advice
+    assert report.step("record of meter").found == "nominal: from the bench file, not measured"
+    assert "serial number" not in str(report)
+    for word in ("swapped", "dark (", "serial , ", "light that is not ours"):
+        assert word not in str(report)
+
+
+def test_a_dead_detector_of_a_nominal_chip_is_named(tmp_path: Path) -> None:
+    changes = {'record = "connection:plant"': 'record = "nominal"'}
+    report = checked(tmp_path, changes, faults=("dead_detector:21",))
+    assert bad(report) == ["detectors of meter"]
+
+
+def test_what_is_bad_above_is_spoken_of_only_where_something_is() -> None:
+    good = CheckStep("limits", "ok", "fine")
+    first, then = (CheckStep(f"pattern {k}", "BAD", "it refuses", ABOVE) for k in range(2))
+    told = list(_advised([good, first, then]))
+    assert [s.advice for s in told] == ["", ITSELF, ABOVE]
 
 
 def test_values_are_plain_for_json(tmp_path: Path) -> None:

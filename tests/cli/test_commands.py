@@ -154,6 +154,7 @@ def test_other_bad_input_is_one_message(folder: Path) -> None:
         (["train", "short.toml", "--bench", "nowhere.toml"], "cannot read the bench file"),
         (["train", "mnist", "--data", "nowhere"], "does not exist"),
         (["schema", "car"], "no schema"),
+        (["twin", "nowhere"], "no folder of a calibration: it does not exist"),
     ):
         done = hilonn(*arguments, folder=folder)
         assert done.returncode == 2, arguments

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 from hypothesis import given
@@ -95,3 +96,16 @@ def test_sparklines_hold_every_value(values: list[float]) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3723, "1:02:03")])
 def test_the_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
+
+
+def test_waiting_says_for_what_and_that_it_is_over(capsys: pytest.CaptureFixture[str]) -> None:
+    display = TrainingDisplay("xor", console=Console(file=sys.stderr, width=200))
+    for _ in range(2):
+        display.waiting("up to 60 s: q hung up\nLight is off")
+    display.back(3.2)
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        "made safe what answers, and waiting (Ctrl-C ends it) up to 60 s: q hung up",
+        "Light is off",
+        "all is back after 3 s: light is on again, and the run goes on",
+    ]

@@ -200,10 +200,20 @@ def test_the_command(lab: tuple[str, str], tmp_path: Path) -> None:
     out = tmp_path / "found.toml"
     result = run("--tcp", lab[0], "--serial", lab[1], "--out", str(out))
     assert result.exit_code == 0, result.output
+    assert f"wrote {out}: the lines above" in result.stderr
     assert f"{lab[0]}: Q8iv-0101, for driver qontrol" in result.output
     assert f"{lab[1]}: HILONN,BENCH,1,0, for which there is no driver" in result.output
     assert tomllib.loads(out.read_text())["devices"]["qontrol"]["driver"] == "qontrol"
     assert run("--tcp", lab[0], "--out", str(out)).exit_code == 2  # it is not overwritten
+
+
+def test_a_named_place_that_does_not_open_is_a_failure(lab: tuple[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        shut = f"127.0.0.1:{free.getsockname()[1]}"
+    result = run("--tcp", lab[0], "--tcp", shut)
+    assert result.exit_code == 1
+    assert f"{lab[0]}: Q8iv-0101" in result.stdout
+    assert f"could not be opened: {shut}\n" in result.stderr
 
 
 def test_the_command_in_json(lab: tuple[str, str]) -> None:

@@ -20,6 +20,7 @@ from hilonn.errors import (
     InterlockError,
     Interrupted,
     LimitError,
+    NotSafe,
     SafeStateTaken,
     tell_too,
 )
@@ -401,7 +402,7 @@ def test_a_trip_is_waited_out_on_a_simulated_bench(tmp_path: Path) -> None:
         bench.light_on()
         told: list[str] = []
         bench.recover(InterlockError("the door was open"), told.append)
-        assert told == ["the door was open"]
+        assert told == ["up to 3600 s: the door was open\nLight is off"]
         assert laser_of(bench).emission()
         with pytest.raises(ConnectionLost, match="gone"):
             bench.recover(ConnectionLost("gone"))
@@ -428,6 +429,34 @@ def test_patience_and_a_wish_to_stop_end_the_waiting(tmp_path: Path) -> None:
         with pytest.raises(Interrupted):
             bench.recover(ConnectionLost("gone"), asked=asked)
         assert not plant_of(bench).emission
+
+
+def test_by_hand_is_asked_for_only_where_light_may_be_on(tmp_path: Path) -> None:
+    lines = {"safety": 'on_connection_lost = "wait"\npatience = 60.0'}
+    with Bench.open(bench_file(tmp_path, lines)) as bench:
+        told: list[str] = []
+        safe, laser = bench.safe_state, laser_of(bench)
+
+        def unsafe() -> None:
+            safe()
+            raise NotSafe("lab", ["q was lost\nmore", "q was lost"])
+
+        def gone() -> bool:
+            raise ConnectionLost("the laser is gone")
+
+        bench.safe_state = unsafe  # type: ignore[method-assign]
+        bench.recover(ConnectionLost("q hung up\nand more"), told.append)
+        lost, emission = "up to 60 s: q hung up\n", laser.emission
+        assert told == [f"{lost}Light is off; may not be safe until it is back: q was lost"]
+        bench.safe_state, laser.emission = safe, gone  # type: ignore[method-assign]
+        with pytest.raises(Interrupted):
+            bench.recover(ConnectionLost("q hung up"), told.append, stop)
+        assert told[1] == f"{lost}Light may be on: switch {laser.name} off by hand"
+        laser.emission = emission  # type: ignore[method-assign]
+
+
+def stop() -> None:
+    raise Interrupted
 
 
 def test_light_that_has_to_wait_does_not_outlast_patience(tmp_path: Path) -> None:

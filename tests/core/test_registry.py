@@ -60,7 +60,9 @@ def test_a_module_that_cannot_run_is_bad_input(text: str, tmp_path: Path) -> Non
 def test_unknown_names_are_answered_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"'simulated_lasr'.*did you mean 'simulated_laser'"):
         registry.load("hilonn.devices", "simulated_lasr")
-    with pytest.raises(ConfigError, match=r"'qqq'[;.:] [Tt]here are: .*simulated_laser"):
+    with pytest.raises(
+        ConfigError, match=r"'qqq', and none of the \d+ that there are is like it\. What"
+    ):
         registry.load("hilonn.devices", "qqq")
 
 
@@ -113,3 +115,12 @@ def test_listing_imports_nothing_and_a_missing_extra_is_told(tmp_path: Path) -> 
         assert word in first
     for word in ("moved", "no_such_driver"):
         assert word in second
+
+
+def test_an_unknown_driver_is_answered_by_the_nearest_and_by_how_own_ones_come() -> None:
+    with pytest.raises(
+        ConfigError, match=r"no driver called 'qontrl'; of \d+, did you mean 'qontrol'"
+    ) as e:
+        registry.load("hilonn.devices", "qontrl")
+    assert "`--import FILE.py`" in str(e.value)
+    assert "santec_tsl" not in str(e.value)

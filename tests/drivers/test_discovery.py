@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterable
+from contextlib import ExitStack, closing
 
 from hilonn import discovery
+from hilonn.drivers.red_pitaya import (
+    RedPitayaModulators,
+    RedPitayaModulatorsOptions,
+    RedPitayaPhotodetectors,
+    RedPitayaPhotodetectorsOptions,
+)
 from hilonn.simulators.emulators import Rack, TcpServer
 from hilonn.simulators.emulators.dicon_switch import DiconBox, DiconMxsBox
 from hilonn.simulators.emulators.exfo_laser import ExfoLaserBox
@@ -20,9 +27,13 @@ from hilonn.simulators.emulators.qontrol import QontrolBox
 from hilonn.simulators.emulators.red_pitaya import RedPitayaBox
 from hilonn.simulators.emulators.rigol_dp832 import RigolDp832Box
 from hilonn.simulators.emulators.santec_tsl import SantecTslBox
+from hilonn.simulators.emulators.scpi import ScpiInstrument
 from hilonn.simulators.emulators.siglent_sdg import SiglentSdgBox
 from hilonn.simulators.emulators.thorlabs_itc4000 import ThorlabsItcBox
 from hilonn.simulators.emulators.thorlabs_pm100 import ThorlabsPm100Box
+from hilonn.simulators.emulators.tsp import TspInstrument
+from hilonn.transports import Transport
+from hilonn.transports.tcp import TcpWire
 
 RACK = Rack()
 BOXES = {
@@ -59,3 +70,28 @@ def test_every_emulated_box_is_found() -> None:
         for box, one in zip(BOXES, found, strict=True)
     }
     assert list(named.values()) == list(BOXES.values()), named
+    queues = {type(box).__name__: list(_queue(box)) for box in BOXES}
+    assert not any(queues.values()), queues  # the next to open one would take them for its own
+
+
+def _queue(box: object) -> Iterable[object]:
+    if isinstance(box, ScpiInstrument):
+        return box._errors
+    return box.errors if isinstance(box, TspInstrument) else ()
+
+
+def test_an_earlier_client_s_errors_stop_nobody() -> None:
+    box = RedPitayaBox("box", RACK, [0, 1], detectors=[0, 1])
+    with TcpServer(box) as server:
+        wire = TcpWire("127.0.0.1", server.port)
+        with closing(wire):
+            wire.open(1.0)
+            wire.send(b"id?\r\n*IDN?\r\n", 1.0)
+            assert b"REDPITAYA" in wire.receive(1.0)
+        assert box._errors
+        transport = Transport("rp", TcpWire("127.0.0.1", server.port))
+        transport.open()
+        with closing(transport):
+            RedPitayaModulators("in", transport, RedPitayaModulatorsOptions()).open()
+            box.fail(-113, "Undefined header")
+            RedPitayaPhotodetectors("det", transport, RedPitayaPhotodetectorsOptions()).open()

@@ -200,7 +200,10 @@ def test_opening_changes_no_output_and_refuses_what_the_box_cannot_do() -> None:
         with pytest.raises(DeviceError, match="400 V are asked for, the box reaches 210 V"):
             heater(transport, high=400.0).open()
         transport.write(":NONSENSE")
-        with pytest.raises(DeviceError, match=r"before anything was asked.*-113"):
+        heater(transport).open()  # an earlier client's errors are its own
+        assert not emulated._errors
+        emulated.fail(-330, "Self-test failed")
+        with pytest.raises(DeviceError, match=r"before anything was asked.*-330"):
             heater(transport).open()
 
 

@@ -27,6 +27,7 @@ TIMING = Timing(1e-5)
 FINE = (b"SYST:ERR?\n", b'+0,"No error"\n')
 OPENING = [
     (b"*IDN?\n", b"Agilent Technologies,33522B,MY57800256,5.00-1.19-2.00-58-00\n"),
+    FINE,
     (b"OUTP1:LOAD?\n", b"+5.00000000000000E+01\n"),
     (b"SOUR1:VOLT? MAX\n", b"+1.00000000000000E+01\n"),
     (b"SOUR1:VOLT:OFFS?\n", b"+0.00000000000000E+00\n"),
@@ -96,7 +97,7 @@ def test_golden_frames() -> None:
 
 
 def test_another_load_than_the_bench_files_is_refused() -> None:
-    opening = [OPENING[0], (b"OUTP1:LOAD?\n", b"+9.90000000000000E+37\n")]
+    opening = [*OPENING[:2], (b"OUTP1:LOAD?\n", b"+9.90000000000000E+37\n")]
     with scripted(opening) as transport, pytest.raises(DeviceError, match=r"load of 9\.9e"):
         Keysight33500("in", transport, options(channels=1)).open()
 
@@ -104,7 +105,7 @@ def test_another_load_than_the_bench_files_is_refused() -> None:
 def test_more_than_the_box_gives_is_refused() -> None:
     with scripted([]) as transport, pytest.raises(ConfigError, match="reaches 5 V"):
         Keysight33500("in", transport, options(high=6.0))
-    opening = [*OPENING[:2], (b"SOUR1:VOLT? MAX\n", b"+6.0E+00\n"), OPENING[3]]
+    opening = [*OPENING[:3], (b"SOUR1:VOLT? MAX\n", b"+6.0E+00\n"), OPENING[4]]
     with scripted(opening) as transport, pytest.raises(DeviceError, match="reaches 3 V"):
         Keysight33500("in", transport, options(channels=1)).open()
     other = [(OPENING[0][0], b"Agilent Technologies,34401A,1,2\n")]

@@ -91,6 +91,7 @@ def test_golden_lines_of_a_pattern() -> None:
     )
     exchanges = [
         IDN,
+        FINE,
         (first, b""),
         FINE,
         (b"SOUR:TRIG:INT\r\n", b""),
@@ -127,6 +128,7 @@ def test_golden_lines_of_a_reading() -> None:
     volts = np.repeat([0.5, 0.25], [10, 9]).astype(">f4").tobytes()
     exchanges = [
         IDN,
+        FINE,
         (b"ACQ:SOUR1:GAIN HV\r\n", b""),
         FINE,
         (arming, b""),
@@ -457,6 +459,7 @@ def test_any_answer_to_a_reading_gives_a_value_or_a_named_error(answer: bytes) -
     arming = b"ACQ:STOP\r\nACQ:DEC 128\r\nACQ:AVG ON\r\nACQ:DATA:UNITS VOLTS\r\nACQ:TRIG:DLY 8192\r\nACQ:START\r\n"
     wire = [
         IDN,
+        FINE,
         (b"ACQ:SOUR1:GAIN LV\r\n", b""),
         FINE,
         (arming, b""),
@@ -484,7 +487,7 @@ def test_any_answer_to_a_reading_gives_a_value_or_a_named_error(answer: bytes) -
 @given(st.binary(max_size=40).filter(lambda answer: not answer.startswith((b"0", b"+0", b"-0"))))
 @settings(max_examples=1000, deadline=None, derandomize=True)
 def test_no_answer_but_no_error_is_taken_for_success(answer: bytes) -> None:
-    with scripted([IDN, (b"OUTPUT1:STATE OFF\r\n", b""), (FINE[0], answer)]) as transport:
+    with scripted([IDN, FINE, (b"OUTPUT1:STATE OFF\r\n", b""), (FINE[0], answer)]) as transport:
         device = RedPitayaModulators("in", transport, outputs(channels=1))
         device.open()
         transport.timeout = 0.01

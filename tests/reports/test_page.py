@@ -70,6 +70,7 @@ def test_what_differs_between_two_runs_is_a_table(page: Page) -> None:
 def test_every_part_is_there(page: Page) -> None:
     for heading in (
         "What stands out",
+        "Budget of a pass",
         "Learning",
         "Signal and noise",
         "What was read wrongly",
@@ -80,6 +81,20 @@ def test_every_part_is_there(page: Page) -> None:
         assert heading in page.words
     assert sum(tag == "svg" for tag, _ in page.tags) >= 6
     assert sum(tag == "img" for tag, _ in page.tags) >= 1
+
+
+def test_the_budget_of_a_pass_adds_up(page: Page, runs: Path) -> None:
+    words = " ".join(page.words.split())
+    budget = words[words.index("Budget of a pass") : words.index("Facts")]
+    for part in ("wires and devices", "settling", "arithmetic of passes", "finding phases"):
+        assert re.search(rf"{part} [\d.e-]+ \d+%", budget), part
+    for device in ("heaters", "inputs", "meter"):
+        assert re.search(rf"{device} [\d.e-]+", budget), device
+    result = Run.open(runs / "dead").result()
+    assert result is not None
+    whole = 1e3 * sum(result["breakdown"].values()) / result["passes"]
+    assert f"all of it {whole:.3g} 100%" in budget
+    assert set(result["device_seconds"]) == {"heaters", "inputs", "meter"}
 
 
 def test_it_needs_no_network_and_runs_no_script(page: Page) -> None:
