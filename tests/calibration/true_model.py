@@ -145,9 +145,12 @@ def realised(bench: Bench, chip: Any, settings: Any) -> np.ndarray:
     seen = seen * (truth.launched_field * truth.input_facet)
     # Currents of the two detectors, divided by what the record says of their gains.
     plus, minus = np.split(truth.gain / chip.records.photodetectors.value("gain"), 2)
-    seen = seen * (0.5 * (plus + minus) * chip._homodyne_scale * settings.scale)[:, np.newaxis]
-    m, k = settings.shape
-    scaled: np.ndarray = (seen * chip._equalise)[:m, :k]
+    record = chip.records.chip
+    passed = record.value("output_gain") * chip._transmission()
+    seen = seen * (0.5 * (plus + minus) * settings.scale / passed)[:, np.newaxis]
+    seen = seen / np.abs(record.value("input_field"))
+    whole = settings.shape == (chip.ports, chip.ports)
+    scaled: np.ndarray = seen if whole else chip.at.part(seen, settings.shape)
     return scaled
 
 
