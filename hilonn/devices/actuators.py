@@ -24,6 +24,10 @@ class Actuators(Bank):
         array = self.check_drive(drive, "write", (self.channels,))
         self._do("write", array, lambda: self._write(array))
 
+    def bring(self, drive: FloatArray) -> None:
+        """``write`` ``drive`` (channels,), in steps on the bench's clock where a slew rate asks for them. Raises as ``write``."""
+        self.gate.bring(self, drive)
+
     def read_back(self) -> FloatArray:
         """What the instrument says that it drives, (channels,), in the spec's unit."""
         return np.asarray(self._read_back(), dtype=float)
