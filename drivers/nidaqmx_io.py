@@ -230,7 +230,7 @@ class NiOutputs(PhaseShifters):
         )
         super().__init__(name, len(self._daq.channels), spec)
         self.terminals = tuple(self._daq.channels)
-        self._measured = options.measured
+        self._measured = self.tells = options.measured
         self._task: Any = None
         self._held: FloatArray | None = None
 

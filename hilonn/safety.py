@@ -284,7 +284,7 @@ class SafetyGate:
         bank = self._banks[device.name]
         if bank.resistance is not None:
             bank.power = bank.total(device.read_back())
-        if np.isfinite(bank.slew).any():
+        if np.isfinite(bank.slew).any() and device.tells:
             self._start(device)
 
     # -- what a bench and a chip use --------------------------------------------------------------
@@ -361,10 +361,20 @@ class SafetyGate:
         """What is held for ``device``, or for the members that it is made of."""
         return [self._banks[part.name] for part in device.members or (device,)]
 
+    def _told(self, device: Actuators) -> bool:
+        """Whether it can be read back what ``device``, or each of its members, drives."""
+        own = [m for m in device.members if isinstance(m, Actuators)] or [device]
+        return all(member.tells for member in own)
+
     def _start(self, device: Actuators) -> FloatArray:
         """What ``device`` holds (channels,): as last accepted, or read back where that is not known."""
         parts = self._parts(device)
         if any(part.last is None for part in parts):
+            if not self._told(device):
+                raise LimitError(
+                    f"{device.name}: the box cannot tell what it drives before it was written to, so no step can be called slow "
+                    "enough; take its safe state first. Nothing was written"
+                )
             # What is measured may lie a hair beyond what can be driven: -1 mV at zero is zero.
             found = device.read_back()
             low = device.spec.bound("low", device.channels)
@@ -403,6 +413,8 @@ class SafetyGate:
         the wire would take longer than ``RAMP_SECONDS`` for two steps."""
         with device.turn():
             bank = self._banks[device.name]
+            if bank.last is None and not device.tells:
+                return  # from where it is thought to stand to off might be a way up
             if np.isfinite(bank.slew).any() or 2 * bank.took <= RAMP_SECONDS:
                 self.ramp(device, device.nearest_to_zero())
 

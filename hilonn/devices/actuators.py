@@ -14,6 +14,9 @@ from hilonn.typing import FloatArray
 class Actuators(Bank):
     """A bank whose channels hold a drive until the next write."""
 
+    tells: bool = True
+    """Whether ``read_back`` says what the outputs do before the first write: some boxes can tell only what they were told."""
+
     final_verbs: ClassVar[frozenset[str]] = frozenset({"write", "read_back", "safe_state"})
 
     def write(self, drive: FloatArray) -> None:

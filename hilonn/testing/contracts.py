@@ -158,6 +158,8 @@ class ActuatorsContract(DeviceContract):
 
     def test_opening_changes_no_output(self, device: Actuators) -> None:
         """What it drives, it drives still when it was opened again, or it is off: some boxes switch off when they are let go."""
+        if not device.tells:
+            pytest.skip("the box cannot tell what it drives before it was written to")
         drive = uneven(device)
         device.write(drive)
         before = device.read_back()
