@@ -361,16 +361,11 @@ class SafetyGate:
         """What is held for ``device``, or for the members that it is made of."""
         return [self._banks[part.name] for part in device.members or (device,)]
 
-    def _told(self, device: Actuators) -> bool:
-        """Whether it can be read back what ``device``, or each of its members, drives."""
-        own = [m for m in device.members if isinstance(m, Actuators)] or [device]
-        return all(member.tells for member in own)
-
     def _start(self, device: Actuators) -> FloatArray:
         """What ``device`` holds (channels,): as last accepted, or read back where that is not known."""
         parts = self._parts(device)
         if any(part.last is None for part in parts):
-            if not self._told(device):
+            if not device.tells:
                 raise LimitError(
                     f"{device.name}: the box cannot tell what it drives before it was written to, so no step can be called slow "
                     "enough; take its safe state first. Nothing was written"
