@@ -282,10 +282,14 @@ class SafetyGate:
         if device.members:
             return
         bank = self._banks[device.name]
+        slow = bool(np.isfinite(bank.slew).any()) and device.tells
+        if bank.resistance is None and not slow:
+            return
+        drive = device.read_back()
         if bank.resistance is not None:
-            bank.power = bank.total(device.read_back())
-        if np.isfinite(bank.slew).any() and device.tells:
-            self._start(device)
+            bank.power = bank.total(drive)
+        if slow:
+            self._start(device, drive)
 
     # -- what a bench and a chip use --------------------------------------------------------------
 
@@ -361,8 +365,8 @@ class SafetyGate:
         """What is held for ``device``, or for the members that it is made of."""
         return [self._banks[part.name] for part in device.members or (device,)]
 
-    def _start(self, device: Actuators) -> FloatArray:
-        """What ``device`` holds (channels,): as last accepted, or read back where that is not known."""
+    def _start(self, device: Actuators, found: FloatArray | None = None) -> FloatArray:
+        """What ``device`` holds (channels,): as last accepted, or as ``found``, or read back, where that is not known."""
         parts = self._parts(device)
         if any(part.last is None for part in parts):
             if not device.tells:
@@ -371,7 +375,7 @@ class SafetyGate:
                     "enough; take its safe state first. Nothing was written"
                 )
             # What is measured may lie a hair beyond what can be driven: -1 mV at zero is zero.
-            found = device.read_back()
+            found = device.read_back() if found is None else found
             low = device.spec.bound("low", device.channels)
             high = device.spec.bound("high", device.channels)
             start = np.minimum(np.maximum(found, low), high)
