@@ -87,6 +87,17 @@ LASER_LOOK = 0.5
 """s: a laser on a wire is asked so often, in between writes, whether its light is on still."""
 
 
+def _shared(one: Device, other: Device, on_a_wire: bool) -> str:
+    """What both devices of one box drive, in words; nothing where they drive different things."""
+    if one.terminals is not None and other.terminals is not None:
+        return ", ".join(sorted({*one.terminals} & {*other.terminals}))
+    if not on_a_wire or not any(isinstance(one, k) and isinstance(other, k) for k in KINDS):
+        return ""  # a library's own devices do not all say where they are
+    if isinstance(one, Bank) and isinstance(other, Bank):
+        return f"channels 0 .. {min(one.channels, other.channels) - 1}"
+    return "the light" if isinstance(one, Laser) else "all"
+
+
 class Bench:
     """Owner of connections, devices, chips, the clock and the gate. Use as a context manager."""
 
@@ -581,20 +592,12 @@ class Bench:
             if not device.members and not isinstance(device, Photodetectors)
         ]
         for (one, first), (other, second) in combinations(driving, 2):
-            if first != second:
-                continue
-            if one.terminals is None or other.terminals is None:
-                if first is None:
-                    continue  # a library's own devices, which do not say where they are
-                same = [k for k in KINDS if isinstance(one, k) and isinstance(other, k)]
-                what = "all that the box has" if same else ""
-            else:
-                what = ", ".join(sorted({*one.terminals} & {*other.terminals}))
+            what = _shared(one, other, first is not None) if first == second else ""
             if what:
+                box = "one box" if first is None else f"connection {first!r}"
                 raise ConfigError(
-                    f"{self._where}: devices.{one.name} and devices.{other.name} drive the same of "
-                    f"{'one box' if first is None else f'connection {first!r}'} ({what}): the limits of one would not hold for the "
-                    "other. Let one device drive them, or give each its own"
+                    f"{self._where}: devices.{one.name} and devices.{other.name} both drive {what} of {box}: the limits of one "
+                    "would not hold for the other. Let one device drive them, or give each its own"
                 )
 
     def _add(self, name: str, device_frame: DeviceFrame, driver: registry.Driver) -> None:
