@@ -129,7 +129,9 @@ class _Bank:
         """What each channel takes at ``drive`` (..., channels); the resistance is known."""
         assert self.resistance is not None
         squared = (self.scale * drive) ** 2
-        return squared * self.resistance if self.is_current else squared / self.resistance
+        return np.asarray(
+            squared * self.resistance if self.is_current else squared / self.resistance
+        )
 
     def amperes(self, drive: FloatArray) -> FloatArray:
         """What each channel draws at ``drive`` (..., channels)."""

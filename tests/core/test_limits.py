@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,8 @@ def test_light_stays_off_where_an_earlier_program_left_too_much(tmp_path: Path) 
     with Bench.open(bench_file(tmp_path)) as bench:
         plant, laser = plant_of(bench), laser_of(bench)
         plant.set_laser(power=2 * laser.max_power)
-        for switch_on in (bench.light_on, lambda: laser.set_emission(True)):
+        by_hand: Callable[[], None] = partial(laser.set_emission, True)
+        for switch_on in (bench.light_on, by_hand):
             with pytest.raises(
                 LimitError, match=r"laser\.set_emission: the box is set to .* are allowed"
             ):
@@ -152,7 +154,9 @@ def test_the_resistance_counts_by_which_more_power_is_taken(
     with Bench.open(path) as bench:
         box = bench.device("a")
         assert isinstance(box, Box)
-        np.testing.assert_allclose(bench.gate.resistance(box), 500.0)
+        ohm = bench.gate.resistance(box)
+        assert ohm is not None
+        np.testing.assert_allclose(ohm, 500.0)
         with pytest.raises(LimitError, match="power"):
             box.write(np.array([2.1, 0.0]))
         with pytest.raises(LimitError, match="total_power"):
@@ -258,7 +262,8 @@ def test_one_box_obeys_one_program(tmp_path: Path) -> None:
 def test_a_bench_with_a_slew_rate_is_checked_and_programmed(rate: float, tmp_path: Path) -> None:
     with Bench.open(bench_file(tmp_path, {HEATER: f"limits.slew_rate = {rate}"})) as bench:
         np.testing.assert_array_equal(bench.gate.last(heaters_of(bench)), np.zeros(HEATERS))
-        plant, seen = plant_of(bench), [(0.0, np.zeros(HEATERS))]
+        plant = plant_of(bench)
+        seen: list[tuple[float, FloatArray]] = [(0.0, np.zeros(HEATERS))]
         write = plant.write_heaters
 
         def noted(drive: FloatArray) -> None:
@@ -308,7 +313,7 @@ def test_gate_and_spec_are_not_for_the_taking(tmp_path: Path) -> None:
         np.full(HEATERS, 1 + 1j),
         [1 + 1j] * HEATERS,
         ["1"] * HEATERS,
-        np.ma.masked_all(HEATERS),
+        np.ma.MaskedArray(np.zeros(HEATERS), mask=True),
         np.array([None] * HEATERS),
     ],
     ids=["complex", "complex list", "texts", "masked", "nothing"],
