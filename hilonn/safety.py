@@ -137,7 +137,7 @@ class _Bank:
         """What each channel draws at ``drive`` (..., channels)."""
         assert self.resistance is not None
         size = np.abs(self.scale * drive)
-        return size if self.is_current else size / self.resistance
+        return np.asarray(size if self.is_current else size / self.resistance)
 
     def total(self, drive: FloatArray) -> float:
         """W of all channels at ``drive`` (channels,)."""
