@@ -17,7 +17,7 @@ from hilonn.registry import Wire
 from hilonn.typing import BoolArray, FloatArray, IntArray
 
 VERBS: dict[type[Device], tuple[str, ...]] = {
-    Actuators: ("write", "read_back", "spec", "channels"),
+    Actuators: ("write", "bring", "read_back", "spec", "channels"),
     Modulators: ("load", "play", "spec", "channels", "max_samples"),
     Photodetectors: (
         "arm",
@@ -159,7 +159,7 @@ class Rig:
             return
         whole = np.zeros(self.heaters.channels)
         whole[self.heater_channels] = drive
-        self.heaters.write(whole)
+        self.heaters.bring(whole)
         self._written = drive.copy()
         self._settled = self.clock.now() + SETTLED * self.setup.settling_time
 

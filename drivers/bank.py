@@ -122,6 +122,7 @@ class BankOfPhaseShifters(PhaseShifters):
     def __init__(self, name: str, members: Sequence[PhaseShifters]) -> None:
         super().__init__(name, sum(m.channels for m in members), _joined(members))
         self.members = tuple(members)
+        self.tells = all(member.tells for member in members)
         self._banks = tuple(members)
         self._together = _Together(members)
         self._parts = _slices(members)

@@ -66,6 +66,7 @@ class DiconSwitch(Switch):
 
     def __init__(self, name: str, transport: Transport, options: DiconSwitchOptions) -> None:
         super().__init__(name, options.positions)
+        self.terminals = (f"module {options.module}",)
         if options.safe_position >= options.positions:
             raise ConfigError(
                 f"devices.{name}: safe_position {options.safe_position} is none of the switch"

@@ -80,6 +80,8 @@ class ExfoLaser(Laser):
                 f"devices.{name}: wavelengths are shortest and longest, got {options.wavelengths}"
             )
         super().__init__(name, options.max_power, options.wavelengths)
+        if options.channel is not None:
+            self.terminals = (f"module {options.channel}",)
         self._transport = transport
         self._options = options
         self._clock: Clock = WallClock()
@@ -120,7 +122,9 @@ class ExfoLaser(Laser):
         if decibels is None:
             decibels = self._decibels
         if decibels is None:
-            raise DeviceError(f"{self.name}: does not tell its power without light; set it first")
+            raise DeviceError(
+                f"{self.name}: does not tell its power without light: state `power` in the bench file, or call set_power first"
+            )
         return self._options.amplifier * watts(decibels)
 
     def emission(self) -> bool:

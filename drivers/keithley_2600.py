@@ -158,6 +158,7 @@ class Keithley2600(PhaseShifters):
             settling_time=options.settling_time,
         )
         super().__init__(name, len(options.channels), spec)
+        self.terminals = tuple(f"channel {c}" for c in options.channels)
         self._smu = _Smu(name, transport, options.channels)
         self._options = options
         self._set_up = False

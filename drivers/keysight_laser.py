@@ -73,6 +73,7 @@ class KeysightLaser(Laser):
                 f"devices.{name}: wavelengths are shortest and longest, got {options.wavelengths}"
             )
         super().__init__(name, options.max_power, options.wavelengths)
+        self.terminals = (f"slot {options.slot}",)
         self._transport = transport
         self._options = options
         self._clock: Clock = WallClock()

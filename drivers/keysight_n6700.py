@@ -92,6 +92,7 @@ class KeysightN6700(PhaseShifters):
             settling_time=options.settling_time,
         )
         super().__init__(name, len(numbers_of), spec)
+        self.terminals = tuple(f"channel {c}" for c in numbers_of)
         transport.speak(DIALECT)
         self._transport = transport
         self._options = options

@@ -90,6 +90,7 @@ class MeerstetterTec(TemperatureController):
     def __init__(self, name: str, transport: Transport, options: MeerstetterOptions) -> None:
         low = 0.0 if options.low is None else options.low
         super().__init__(name, low, low if options.high is None else options.high)
+        self.terminals = (f"address {options.address} instance {options.instance}",)
         self._options = options
         self._box = MeCom(name, transport, options.address)
 

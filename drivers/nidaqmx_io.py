@@ -229,7 +229,8 @@ class NiOutputs(PhaseShifters):
             settling_time=options.settling_time,
         )
         super().__init__(name, len(self._daq.channels), spec)
-        self._measured = options.measured
+        self.terminals = tuple(self._daq.channels)
+        self._measured = self.tells = options.measured
         self._task: Any = None
         self._held: FloatArray | None = None
 
@@ -294,6 +295,7 @@ class NiPatterns(Modulators):
         self._options = options
         spec = ChannelSpec(unit="V", low=options.low, high=options.high, resolution=GRAIN)
         super().__init__(name, len(self._daq.channels), spec, options.max_samples)
+        self.terminals = tuple(self._daq.channels)
         self._task: Any = None
         self._loaded: float | None = None
 

@@ -84,6 +84,7 @@ class RigolDp832(PhaseShifters):
             settling_time=options.settling_time,
         )
         super().__init__(name, len(chosen), spec)
+        self.terminals = tuple(f"channel {c}" for c in chosen)
         transport.speak(DIALECT)
         self._transport = transport
         self._options = options

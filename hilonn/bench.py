@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -38,6 +39,9 @@ from hilonn.devices import (
     Device,
     Identity,
     Laser,
+    Modulators,
+    Photodetectors,
+    Switch,
     TemperatureController,
     Timing,
 )
@@ -68,6 +72,7 @@ from hilonn.registry import Wire
 from hilonn.safe_order import make_safe, stages
 from hilonn.safety import Interlock, SafetyGate, interlock_reader
 from hilonn.transports.contract import ClockSource, Connection, RecordSource, Snapshotable
+from hilonn.transports.places import Claims, place_of, way_of
 from hilonn.transports.transport import Transport
 from hilonn.typing import Snapshot
 from hilonn.workers import Worker
@@ -77,8 +82,21 @@ STABLE_TIMEOUT = 600.0
 """Seconds on the bench's clock that a temperature may take to settle before light goes on."""
 LONGEST_STEPS, TIMEOUTS = 20.0, 10
 """s that the safe state of a bench may take besides so many of its longest wire's timeouts, and the ramps that slew rates ask for."""
+KINDS = (Actuators, Modulators, Laser, TemperatureController, Switch)
+"""Of devices that drive something."""
 LASER_LOOK = 0.5
 """s: a laser on a wire is asked so often, in between writes, whether its light is on still."""
+
+
+def _shared(one: Device, other: Device, on_a_wire: bool) -> str:
+    """What both devices of one box drive, in words; nothing where they drive different things."""
+    if one.terminals is not None and other.terminals is not None:
+        return ", ".join(sorted({*one.terminals} & {*other.terminals}))
+    if not on_a_wire or not any(isinstance(one, k) and isinstance(other, k) for k in KINDS):
+        return ""  # a library's own devices do not all say where they are
+    if isinstance(one, Bank) and isinstance(other, Bank):
+        return f"channels 0 .. {min(one.channels, other.channels) - 1}"
+    return "the light" if isinstance(one, Laser) else "all"
 
 
 class Bench:
@@ -104,6 +122,7 @@ class Bench:
         self._workers: dict[str, Worker] = {}
         self._open = False
         self._lock: FileLock | None = None
+        self._claims = Claims()
         self._handlers = False
 
     @classmethod
@@ -135,6 +154,7 @@ class Bench:
             bench._build(seed, chip_seed)
             bench._wire()
             bench._connect()
+            bench._check_powers()
             bench._check_boxes()
         except BaseException:
             bench.close()
@@ -187,7 +207,8 @@ class Bench:
         return self.devices[name]
 
     def light_on(self, asked: Callable[[], None] = lambda: None) -> None:
-        """Temperatures first, then the lasers at their set power; nothing where light is on.
+        """Temperatures first, then the lasers: at the power that the file states for them, or as they were found set, where their
+        limit allows that (LimitError); nothing where light is on.
 
         ``asked`` is called while a temperature settles, and may raise. Raises InterlockError where a laser is off that
         was switched on: it tripped, and is not switched on again by itself. The same
@@ -199,7 +220,8 @@ class Bench:
         ):  # a safe state taken meanwhile, by whatever thread, keeps it dark
             self._light_on(asked)
 
-    def _light_on(self, asked: Callable[[], None]) -> None:
+    def _light_on(self, asked: Callable[[], None], *, as_left: bool = False) -> None:
+        """``light_on``; ``as_left``: at the power that a laser had when it went off on purpose, which may be a dimmed one."""
         if self._lit:
             for laser in self._of(Laser):
                 if not laser.emission():
@@ -222,6 +244,9 @@ class Bench:
         self._as_before.compare(self.devices.values())
         try:
             for laser in self._of(Laser):
+                power = self.file.devices[laser.name].power
+                if power is not None and not as_left:
+                    laser.set_power(power)
                 laser.set_emission(True)
                 if not laser.emission():
                     raise LimitError(
@@ -246,7 +271,8 @@ class Bench:
             laser.set_emission(False)
         yield
         if lit:
-            self.light_on()
+            with self.gate.plans.made():
+                self._light_on(lambda: None, as_left=True)
 
     def status(self) -> dict[str, float]:
         """What a person at the bench would glance at: ``temperature`` (degC) of every controller, by
@@ -381,6 +407,7 @@ class Bench:
             if self._lock is not None:
                 self._lock.release()
                 self._lock = None
+            self._claims.release()
             atexit.unregister(self.close)
 
     def _let_go(self) -> None:
@@ -507,6 +534,7 @@ class Bench:
             self.connections[name] = connection
             if isinstance(connection, ClockSource):
                 self.clock = connection.clock
+        self._claim()
         safety = self.file.safety
         self.gate = SafetyGate(
             self.clock,
@@ -523,6 +551,7 @@ class Bench:
                 self._add(name, device_frame, driver)
         for name, device_frame, driver in joined:
             self._add(name, device_frame, driver)
+        self._driven_once()
         for name, monitor in self.file.monitors.items():
             with self._at(f"monitors.{name}.monitor"):
                 kind: MonitorType = registry.load("hilonn.monitors", monitor.monitor)
@@ -532,6 +561,41 @@ class Bench:
             self.gate.watch(self._interlock(lock))
         self._watch_lasers()
         self.gate.on_trip = self.safe_state
+
+    def _claim(self) -> None:
+        """Every box of a wire for this bench alone, and by one connection: two would not know what the other one does."""
+        wires = {n: c.wire for n, c in self.connections.items() if isinstance(c, Transport)}
+        first: dict[str, str] = {}
+        for name, wire in wires.items():
+            place = place_of(wire)
+            if place is None:
+                continue
+            other = first.setdefault(place, name)
+            if other != name:
+                raise ConfigError(
+                    f"{self._where}: connections.{other} and connections.{name} both lead to {place}: let the devices of one "
+                    "box name one connection"
+                )
+        with self._at("connections"):
+            self._claims.take(
+                [w for w in map(way_of, wires.values()) if w is not None], self._where
+            )
+
+    def _driven_once(self) -> None:
+        """ConfigError where two devices drive the same channels of a box: what one's limits forbid the other would do."""
+        driving = [
+            (device, self.file.devices[name].connection)
+            for name, device in self.devices.items()
+            if not device.members and not isinstance(device, Photodetectors)
+        ]
+        for (one, first), (other, second) in combinations(driving, 2):
+            what = _shared(one, other, first is not None) if first == second else ""
+            if what:
+                box = "one box" if first is None else f"connection {first!r}"
+                raise ConfigError(
+                    f"{self._where}: devices.{one.name} and devices.{other.name} both drive {what} of {box}: the limits of one "
+                    "would not hold for the other. Let one device drive them, or give each its own"
+                )
 
     def _add(self, name: str, device_frame: DeviceFrame, driver: registry.Driver) -> None:
         """Build one device and put it behind the gate."""
@@ -543,9 +607,15 @@ class Bench:
                 device = driver.join(name, own, self._members(getattr(own, "members", [])))
             else:
                 device = driver.build(name, own, None if wire is None else self.connections[wire])
+        if device_frame.power is not None and not isinstance(device, Laser):
+            raise ConfigError(f"{self._where}: {key}.power: {name} is no laser")
         limits = device_frame.limits.model_dump(exclude_none=True)
         if limits and not isinstance(device, Bank):
-            raise ConfigError(f"{self._where}: {key}.limits: {name} has no channels to limit")
+            how = "; a laser's largest power is its driver's `high` or `max_power`"
+            raise ConfigError(
+                f"{self._where}: {key}.limits: {name} has no channels to limit"
+                + (how if isinstance(device, Laser) else "")
+            )
         try:
             self.gate.guard(device, limits)
         except HilonnError as error:
@@ -729,6 +799,15 @@ class Bench:
                 f"its record, or allow this one: chips.{name}.accept_records = ['foreign']"
             )
         return records
+
+    def _check_powers(self) -> None:
+        """ConfigError where the file states a power that its laser may not have; some tell their limit when they are open."""
+        for laser in self._of(Laser):
+            power = self.file.devices[laser.name].power
+            if power is not None and power > laser.max_power:
+                raise ConfigError(
+                    f"{self._where}: devices.{laser.name}.power = {power:g} W, and its limit is {laser.max_power:g} W"
+                )
 
     def _check_boxes(self) -> None:
         """CalibrationError where a record was measured on other boxes than those that answer."""

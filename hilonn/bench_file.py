@@ -16,6 +16,10 @@ from hilonn.chips.nominal import Nominal
 from hilonn.config_errors import describe_validation_error
 from hilonn.errors import ConfigError
 
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+RAREST = 1e4
+"""s: an interlock that is looked at less often guards nothing."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -23,14 +27,15 @@ class _Section(BaseModel):
 
 class Limits(_Section):
     """Limits of every channel of one device, in its unit; the stricter of these and its own hold.
-    ``resistance`` (ohm) turns drives into the power that ``max_power`` and the total refer to."""
+    ``resistance`` (ohm) turns drives into the power that ``max_power`` and the total refer to; of this one and the driver's
+    the one holds by which more power is counted. ``low`` .. ``high`` leave room for off."""
 
     low: Annotated[float, Field(allow_inf_nan=False)] | None = None
     high: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    current: Annotated[float, Field(gt=0)] | None = None
-    max_power: Annotated[float, Field(gt=0)] | None = None
-    resistance: Annotated[float, Field(gt=0)] | None = None
-    slew_rate: Annotated[float, Field(gt=0)] | None = None
+    current: Positive | None = None
+    max_power: Positive | None = None
+    resistance: Positive | None = None
+    slew_rate: Positive | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -40,11 +45,13 @@ class Limits(_Section):
 
 
 class DeviceFrame(BaseModel):
-    """What every ``[devices.NAME]`` has; the rest belongs to its driver."""
+    """What every ``[devices.NAME]`` has; the rest belongs to its driver. ``power``: of a laser, W that it is set to before its
+    light goes on."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     driver: str
     connection: str | None = None
+    power: Positive | None = None
     limits: Limits = Limits()
     identity: dict[Literal["vendor", "model", "serial"], str] = {}
 
@@ -84,7 +91,7 @@ class MonitorFrame(BaseModel):
 
 class InterlockSection(_Section):
     """``[[safety.interlocks]]``: trips outside low .. high, lets go inside resume_low .. resume_high. Read before every
-    write, but not more often than ``every`` seconds."""
+    write, but not more often than ``every`` seconds. At least one of ``low`` and ``high`` is given."""
 
     device: str
     quantity: Literal["temperature", "stable", "power", "emission"]
@@ -92,10 +99,14 @@ class InterlockSection(_Section):
     high: float = np.inf
     resume_low: float | None = None
     resume_high: float | None = None
-    every: Annotated[float, Field(ge=0)] = 0.0
+    every: Annotated[float, Field(ge=0, le=RAREST)] = 0.0
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
+        if not np.isfinite(self.low) and not np.isfinite(self.high):
+            raise ValueError(
+                "an interlock guards nothing without `low` or `high`: give at least one"
+            )
         low = self.low if self.resume_low is None else self.resume_low
         high = self.high if self.resume_high is None else self.resume_high
         if not self.low <= low <= high <= self.high:
@@ -112,13 +123,20 @@ class SafetySection(_Section):
     default.
     """
 
-    total_power: Annotated[float, Field(gt=0)] = np.inf
+    total_power: Positive = np.inf
     order: list[str] = []
     on_connection_lost: Literal["stop", "wait"] = "stop"
     on_interlock: Literal["stop", "wait"] = "stop"
-    patience: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600.0
-    read_back_tolerance: Annotated[float, Field(gt=0)] | None = None
+    patience: Positive = 3600.0
+    read_back_tolerance: Positive | None = None
     interlocks: list[InterlockSection] = []
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        twice = sorted({name for name in self.order if self.order.count(name) > 1})
+        if twice:
+            raise ValueError(f"order names {', '.join(twice)} twice: each device is made safe once")
+        return self
 
 
 class TimingSection(_Section):

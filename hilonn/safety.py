@@ -15,12 +15,12 @@ from hilonn.clock import Clock
 from hilonn.devices import (
     Actuators,
     Bank,
-    ChannelSpec,
     Device,
     Laser,
     Modulators,
     Photodetectors,
     TemperatureController,
+    put_behind,
 )
 from hilonn.devices.gate import Plans
 from hilonn.errors import HilonnError, InterlockError, LimitError
@@ -28,11 +28,15 @@ from hilonn.typing import FloatArray, Snapshot
 
 RAMP_STEPS = 20
 """Steps of a ramp of a device that states no slew rate: what a bench's closing uses."""
+SMOOTH = 0.05
+"""s on the clock: steps of a programming that a slew rate makes slow follow one another no faster than this."""
 RAMP_SECONDS = 0.3
 """On the clock, that such a ramp may take: on a slow wire it has fewer steps, or is left out."""
 AHEAD = 0.5
 """Of an interlock's ``every``: after which it is looked at where that holds up nothing."""
 LIMITS = ("low", "high", "current", "max_power", "resistance", "slew_rate")
+ELECTRICAL = {"V": (1.0, False), "mV": (1e-3, False), "A": (1.0, True), "mA": (1e-3, True)}
+"""Units by which a resistance makes a power of a drive: their size in V or A, and whether they are of current."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,9 @@ class MembersGate:
     def unknown(self, device: Device, verb: str) -> None:
         return None
 
+    def bring(self, device: Actuators, drive: FloatArray) -> None:
+        self._gate.bring(device, drive)
+
     def passed(self, plan: int) -> AbstractContextManager[None]:
         return self._gate.passed(plan)
 
@@ -105,6 +112,9 @@ class _Bank:
     max_power: FloatArray
     slew: FloatArray
     resistance: FloatArray | None
+    off: FloatArray
+    scale: float = 1.0
+    is_current: bool = False
     last: FloatArray | None = None
     since: float = 0.0
     power: float = 0.0
@@ -114,6 +124,24 @@ class _Bank:
     began: float = 0.0
     took: float = 0.0
     """s on the clock that the last write took."""
+
+    def watts(self, drive: FloatArray) -> FloatArray:
+        """What each channel takes at ``drive`` (..., channels); the resistance is known."""
+        assert self.resistance is not None
+        squared = (self.scale * drive) ** 2
+        return np.asarray(
+            squared * self.resistance if self.is_current else squared / self.resistance
+        )
+
+    def amperes(self, drive: FloatArray) -> FloatArray:
+        """What each channel draws at ``drive`` (..., channels)."""
+        assert self.resistance is not None
+        size = np.abs(self.scale * drive)
+        return np.asarray(size if self.is_current else size / self.resistance)
+
+    def total(self, drive: FloatArray) -> float:
+        """W of all channels at ``drive`` (channels,)."""
+        return float(self.watts(drive).sum())
 
 
 class SafetyGate:
@@ -162,11 +190,22 @@ class SafetyGate:
         if device.members:
             if limits:
                 raise LimitError("limits of a bank over several boxes are given to its members")
-            device.gate = MembersGate(self)
+            put_behind(device, MembersGate(self))
             return
         if isinstance(device, Bank):
-            self._banks[device.name] = _bounds(device.spec, device.channels, limits or {})
-        device.gate = self
+            bank = _bounds(device, limits or {})
+            if (
+                isinstance(device, Actuators)
+                and device.spec.unit in ELECTRICAL
+                and np.isfinite(self._total_power)
+                and bank.resistance is None
+            ):
+                raise LimitError(
+                    "safety.total_power counts the power of every heater, and needs the channels' resistance (ohm): add "
+                    "`limits = { resistance = ... }`, or the driver's `resistance`"
+                )
+            self._banks[device.name] = bank
+        put_behind(device, self)
 
     def watch(self, interlock: Interlock) -> None:
         """Check ``interlock`` before every write that adds light or heat."""
@@ -186,9 +225,8 @@ class SafetyGate:
             self._inside(device, verb, value, bank.low, bank.high, "limit")
             if bank.bounded and bank.resistance is not None:
                 worst = np.abs(value).max(axis=0)
-                self._below(device, verb, worst / bank.resistance, bank.current, "A", "current")
-                power = worst * worst / bank.resistance
-                self._below(device, verb, power, bank.max_power, "W", "power")
+                self._below(device, verb, bank.amperes(worst), bank.current, "A", "current")
+                self._below(device, verb, bank.watts(worst), bank.max_power, "W", "power")
 
     def ask(self, device: Device, verb: str, value: FloatArray) -> None:
         """InterlockError where one is tripped and ``device.verb(value)`` would add light or heat."""
@@ -218,8 +256,8 @@ class SafetyGate:
         if bank is None:
             return
         if verb == "safe_state":
-            bank.last = np.zeros_like(bank.low) if isinstance(device, Actuators) else None
-            bank.power = 0.0
+            bank.last = bank.off.copy() if isinstance(device, Actuators) else None
+            bank.power = 0.0 if bank.resistance is None else bank.total(bank.off)
             bank.since = self._clock.now()
             self.generation += 1
         elif verb == "write":
@@ -227,7 +265,7 @@ class SafetyGate:
             bank.since = self._clock.now()
             bank.took = bank.since - bank.began
             if bank.resistance is not None:
-                bank.power = float((value * value / bank.resistance).sum())
+                bank.power = bank.total(value)
             if self._tolerance is not None and isinstance(device, Actuators):
                 self._read_back(device, value)
                 bank.took = self._clock.now() - bank.began
@@ -241,13 +279,19 @@ class SafetyGate:
             bank.power = max(bank.power, bank.asked)
 
     def found(self, device: Actuators) -> None:
-        """Count what ``device`` was found to hold towards the total; nothing else is believed."""
+        """Count what ``device`` was found to hold towards the total. Where it has a slew rate its first step begins there;
+        else nothing is believed of it."""
         if device.members:
             return
         bank = self._banks[device.name]
+        slow = bool(np.isfinite(bank.slew).any()) and device.tells
+        if bank.resistance is None and not slow:
+            return
+        drive = device.read_back()
         if bank.resistance is not None:
-            drive = device.read_back()
-            bank.power = float((drive * drive / bank.resistance).sum())
+            bank.power = bank.total(drive)
+        if slow:
+            self._start(device, drive)
 
     # -- what a bench and a chip use --------------------------------------------------------------
 
@@ -276,7 +320,11 @@ class SafetyGate:
         bank = self._banks[device.name]
         if bank.resistance is None:
             return bank.low.copy(), bank.high.copy()
-        most = np.minimum(bank.current * bank.resistance, np.sqrt(bank.max_power * bank.resistance))
+        ohm = bank.resistance
+        if bank.is_current:
+            most = np.minimum(bank.current, np.sqrt(bank.max_power / ohm)) / bank.scale
+        else:
+            most = np.minimum(bank.current * ohm, np.sqrt(bank.max_power * ohm)) / bank.scale
         return np.maximum(bank.low, -most), np.minimum(bank.high, most)
 
     def resistance(self, device: Bank) -> FloatArray | None:
@@ -294,22 +342,65 @@ class SafetyGate:
     def ramp(self, device: Actuators, target: FloatArray) -> None:
         """Bring ``device`` to ``target`` (channels,) no faster than its slew rate, on the clock."""
         target = device.check_drive(target, "ramp", (device.channels,))
-        bank = self._banks[device.name]
-        start = bank.last
-        if start is None:
+        self._steps(device, self._start(device), target, RAMP_STEPS)
+
+    def bring(self, device: Actuators, drive: FloatArray) -> None:
+        """Write ``drive`` (channels,): at once, or in as few steps as a slew rate asks for."""
+        parts = self._parts(device)
+        slew = np.concatenate([part.slew for part in parts])
+        finite = np.isfinite(slew)
+        if not finite.any():
+            device.write(drive)
+            return
+        drive = device.check_drive(drive, "write", (device.channels,))
+        start = self._start(device)
+        step = np.abs(drive - start)
+        now = self._clock.now()
+        elapsed = np.concatenate([np.full(part.slew.shape, now - part.since) for part in parts])
+        if (step[finite] <= slew[finite] * elapsed[finite]).all():
+            device.write(drive)
+            return
+        duration = float((step[finite] / slew[finite]).max())
+        self._steps(device, start, drive, min(max(math.ceil(duration / SMOOTH), 1), RAMP_STEPS))
+
+    def _parts(self, device: Device) -> list[_Bank]:
+        """What is held for ``device``, or for the members that it is made of."""
+        return [self._banks[part.name] for part in device.members or (device,)]
+
+    def _start(self, device: Actuators, found: FloatArray | None = None) -> FloatArray:
+        """What ``device`` holds (channels,): as last accepted, or as ``found``, or read back, where that is not known."""
+        parts = self._parts(device)
+        if any(part.last is None for part in parts):
+            if not device.tells:
+                raise LimitError(
+                    f"{device.name}: the box cannot tell what it drives before it was written to, so no step can be called slow "
+                    "enough; take its safe state first. Nothing was written"
+                )
             # What is measured may lie a hair beyond what can be driven: -1 mV at zero is zero.
-            found = device.read_back()
+            found = device.read_back() if found is None else found
             low = device.spec.bound("low", device.channels)
             high = device.spec.bound("high", device.channels)
             start = np.minimum(np.maximum(found, low), high)
-            bank.last, bank.since = start.copy(), self._clock.now()
+            first = 0
+            for part in parts:
+                last = first + len(part.slew)
+                if part.last is None:
+                    part.last, part.since = start[first:last].copy(), self._clock.now()
+                first = last
+        return np.concatenate([part.last for part in parts if part.last is not None])
+
+    def _steps(self, device: Actuators, start: FloatArray, target: FloatArray, steps: int) -> None:
+        """From ``start`` to ``target`` (channels,) in ``steps`` equal ones, no faster than the slew rates."""
+        parts = self._parts(device)
+        slew = np.concatenate([part.slew for part in parts])
         step = np.abs(target - start)
-        finite = np.isfinite(bank.slew)
-        duration = float((step[finite] / bank.slew[finite]).max(initial=0.0))
-        steps = RAMP_STEPS if step.max(initial=0.0) > 0 else 1
+        finite = np.isfinite(slew)
+        duration = float((step[finite] / slew[finite]).max(initial=0.0))
+        steps = steps if step.max(initial=0.0) > 0 else 1
         begun = self._clock.now()
         for k in range(1, steps + 1):
-            late = self._clock.now() - begun + bank.took > RAMP_SECONDS
+            took = max(part.took for part in parts)
+            late = self._clock.now() - begun + took > RAMP_SECONDS
             if not finite.any() and k < steps and late:
                 continue
             # A hair longer than the limit asks, so that rounding never makes a step too fast,
@@ -323,6 +414,8 @@ class SafetyGate:
         the wire would take longer than ``RAMP_SECONDS`` for two steps."""
         with device.turn():
             bank = self._banks[device.name]
+            if bank.last is None and not device.tells:
+                return  # from where it is thought to stand to off might be a way up
             if np.isfinite(bank.slew).any() or 2 * bank.took <= RAMP_SECONDS:
                 self.ramp(device, device.nearest_to_zero())
 
@@ -491,10 +584,9 @@ class SafetyGate:
             return
         self._inside(device, "write", drive, bank.low, bank.high, "limit")
         if bank.resistance is not None:
-            power = drive * drive / bank.resistance
+            power = bank.watts(drive)
             if bank.bounded:
-                current = np.abs(drive) / bank.resistance
-                self._below(device, "write", current, bank.current, "A", "current")
+                self._below(device, "write", bank.amperes(drive), bank.current, "A", "current")
                 self._below(device, "write", power, bank.max_power, "W", "power")
             bank.asked = float(power.sum())
             if not self._here.passed:  # a bank over several boxes has asked for all of them
@@ -517,7 +609,7 @@ class SafetyGate:
                 first += member.channels
                 names.add(member.name)
                 if bank.resistance is not None:
-                    total += float((part * part / bank.resistance).sum())
+                    total += bank.total(part)
             total += sum(b.power for name, b in self._banks.items() if name not in names)
             if not self._here.releasing:
                 self._within_total(device, total)
@@ -590,15 +682,20 @@ class SafetyGate:
             )
 
 
-def _bounds(spec: ChannelSpec, channels: int, limits: Mapping[str, float]) -> _Bank:
+def _bounds(device: Bank, limits: Mapping[str, float]) -> _Bank:
+    """The stricter of the device's own limits and ``limits``. LimitError where they cannot be kept."""
+    spec, channels = device.spec, device.channels
+
     def least(name: str, key: str | None = None) -> FloatArray:
         return np.minimum(spec.bound(name, channels), limits.get(key or name, np.inf))
 
-    resistance = None
+    scale, is_current = ELECTRICAL.get(spec.unit, (1.0, False))
+    resistance = None if spec.resistance is None else spec.bound("resistance", channels)
     if "resistance" in limits:
-        resistance = np.full(channels, float(limits["resistance"]))
-    elif spec.resistance is not None:
-        resistance = spec.bound("resistance", channels)
+        # The stricter is the one by which a drive takes more power.
+        asked = np.full(channels, float(limits["resistance"]))
+        stricter = np.maximum if is_current else np.minimum
+        resistance = asked if resistance is None else stricter(asked, resistance)
     bank = _Bank(
         low=np.maximum(spec.bound("low", channels), limits.get("low", -np.inf)),
         high=least("high"),
@@ -606,11 +703,25 @@ def _bounds(spec: ChannelSpec, channels: int, limits: Mapping[str, float]) -> _B
         max_power=least("max_power"),
         slew=least("slew_rate"),
         resistance=resistance,
+        off=device.nearest_to_zero(),
+        scale=scale,
+        is_current=is_current,
     )
     bank.bounded = bool(np.isfinite(bank.current).any() or np.isfinite(bank.max_power).any())
     if bank.bounded and resistance is None:
         raise LimitError(
             "a current or power limit needs the channels' resistance: add it to `limits`"
+        )
+    if resistance is not None and spec.unit not in ELECTRICAL:
+        raise LimitError(
+            f"a resistance makes power of V, mV, A or mA; this device is driven in {spec.unit}"
+        )
+    outside = ~((bank.low <= bank.off) & (bank.off <= bank.high))
+    if outside.any():
+        channel = int(np.flatnonzero(outside)[0])
+        raise LimitError(
+            f"`limits` leave {bank.low[channel]:g} .. {bank.high[channel]:g} {spec.unit} to channel {channel}, and off, which "
+            f"is {bank.off[channel]:g} {spec.unit}, must lie within: every way out of a bench ends there"
         )
     return bank
 

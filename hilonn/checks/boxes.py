@@ -76,6 +76,8 @@ def _idle_limits(bench: CheckedBench, name: str, device: Bank) -> list[CheckStep
         "current": (asked.current, spec.bound("max_current", device.channels).max()),
         "max_power": (asked.max_power, spec.bound("max_power", device.channels).max()),
     }
+    if spec.resistance is not None:
+        own["resistance"] = (asked.resistance, spec.bound("resistance", device.channels).max())
     told = [
         f"{key} = {limit:g}, the box's own is {most:g}"
         for key, (limit, most) in own.items()

@@ -75,9 +75,20 @@ def light_step(bench: CheckedBench) -> CheckStep:
             "look at the laser's interlock, key and front panel; then check again",
         )
     lasers = [d for d in bench.devices.values() if isinstance(d, Laser)]
-    told = [f"{d.name} {1e3 * d.power():.4g} mW at {1e9 * d.wavelength():.3f} nm" for d in lasers]
+    told = [
+        f"{d.name} {1e3 * d.power():.4g} mW at {1e9 * d.wavelength():.3f} nm, {_whose(bench, d.name)}"
+        for d in lasers
+    ]
     values = {f"{d.name}.power": d.power() for d in lasers}
     return CheckStep("light on", "ok", ", ".join(told) or "no laser in the file", values=values)
+
+
+def _whose(bench: CheckedBench, name: str) -> str:
+    """Who set the laser's power."""
+    frame = bench.file.devices.get(name)
+    if frame is None or frame.power is None:
+        return "as it was found set (the file states no `power`: whoever sets it last decides)"
+    return "as the file states"
 
 
 def laser_steps(bench: CheckedBench) -> list[CheckStep]:

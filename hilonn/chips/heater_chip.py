@@ -189,8 +189,11 @@ class HeaterChip(MatrixChip):
     def heater_power(self, drives: FloatArray) -> FloatArray:
         """W (k,) that the bench's gate counts for ``drives`` (k, heaters)."""
         resistance: FloatArray = self._heaters.resistance
-        if self._shifters.spec.resistance is not None:
-            known = self._shifters.spec.bound("resistance", self._shifters.channels)
+        spec, channels = self._shifters.spec, self._shifters.channels
+        known = None if self.bench is None else self.bench.gate.resistance(self._shifters)
+        if known is None and spec.resistance is not None:
+            known = spec.bound("resistance", channels)
+        if known is not None:
             resistance = known[self._heater_channels]
         total: FloatArray = (drives * drives / resistance).sum(axis=1)
         return total
@@ -397,7 +400,7 @@ class HeaterChip(MatrixChip):
 
     def _write(self, drive: FloatArray) -> None:
         began = time.perf_counter()
-        self._shifters.write(drive)
+        self._shifters.bring(drive)
         self.statistics.took(self._shifters.name, began)
         self._drive = drive
         self._settled = self.clock.now() + self._shifters.spec.settling_time

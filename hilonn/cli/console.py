@@ -56,6 +56,7 @@ class Turning:
         before = (self.heater, self.step, self.light, self.drive.copy())
         try:
             self._change(verb, rest)
+            self._check()
             self.read()
         except (ValueError, IndexError, OverflowError) as error:
             self.heater, self.step, self.light, self.drive = before
@@ -66,6 +67,13 @@ class Turning:
             self.heater, self.step, self.light, self.drive = before
             self.said = f"refused: {error}"
         return True
+
+    def _check(self) -> None:
+        """LimitError for what the heaters' limits forbid, before anything is computed from it."""
+        device = self.chip.heaters_of
+        whole = np.zeros(device.channels)
+        whole[self.chip.heater_channels] = self.drive
+        device.check_drive(whole, "write", (device.channels,))
 
     def _change(self, verb: str, rest: list[str]) -> None:
         value = float(rest[0]) if rest else None

@@ -1,7 +1,7 @@
 """Device interfaces: vector verbs, final where they change hardware."""
 
 from hilonn.devices.actuators import Actuators, PhaseShifters
-from hilonn.devices.device import Bank, Device
+from hilonn.devices.device import Bank, Device, put_behind
 from hilonn.devices.gate import Gate, OpenGate
 from hilonn.devices.modulators import Modulators
 from hilonn.devices.photodetectors import Photodetectors, dark_readings
@@ -25,4 +25,5 @@ __all__ = [
     "TemperatureController",
     "Timing",
     "dark_readings",
+    "put_behind",
 ]

@@ -14,6 +14,9 @@ from hilonn.typing import FloatArray
 class Actuators(Bank):
     """A bank whose channels hold a drive until the next write."""
 
+    tells: bool = True
+    """Whether ``read_back`` says what the outputs do before the first write: some boxes can tell only what they were told."""
+
     final_verbs: ClassVar[frozenset[str]] = frozenset({"write", "read_back", "safe_state"})
 
     def write(self, drive: FloatArray) -> None:
@@ -23,6 +26,10 @@ class Actuators(Bank):
         """
         array = self.check_drive(drive, "write", (self.channels,))
         self._do("write", array, lambda: self._write(array))
+
+    def bring(self, drive: FloatArray) -> None:
+        """``write`` ``drive`` (channels,), in steps on the bench's clock where a slew rate asks for them. Raises as ``write``."""
+        self.gate.bring(self, drive)
 
     def read_back(self) -> FloatArray:
         """What the instrument says that it drives, (channels,), in the spec's unit."""

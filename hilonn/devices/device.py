@@ -45,14 +45,23 @@ class Device(ABC):
     members: tuple[Device, ...] = ()
     """The devices that a bank over several boxes is made of: they hold the limits and are made safe themselves."""
 
+    terminals: tuple[str, ...] | None = None
+    """What of its box this device drives, as the box names it (``ch1``, ``slot 2``); None: all that such a device can. Two
+    devices of one bench never drive the same."""
+
     def __init__(self, name: str) -> None:
         self.name = name
-        self.gate: Gate = OpenGate()
+        self._gate: Gate = OpenGate()
         self.is_open = False
         self._turn = threading.RLock()
         self._overtakings = 0
         """How often a safe state went on beside a verb that did not end."""
         self._beside = False
+
+    @property
+    def gate(self) -> Gate:
+        """What every verb asks first. A bench puts its devices behind its own (``put_behind``)."""
+        return self._gate
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -192,6 +201,11 @@ class Device(ABC):
         return f"<{type(self).__name__} {self.name}>"
 
 
+def put_behind(device: Device, gate: Gate) -> None:
+    """Let ``device`` ask ``gate`` from now on: for benches, and for tests of devices."""
+    device._gate = gate
+
+
 class Bank(Device):
     """A device with channels: what actuators, modulators and photodetectors share."""
 
@@ -200,9 +214,14 @@ class Bank(Device):
         if channels < 1:
             raise ConfigError(f"{name}: a bank needs at least one channel, got {channels}")
         self.channels = channels
-        self.spec = spec
+        self._spec = spec
         self._low = spec.bound("low", channels)
         self._high = spec.bound("high", channels)
+
+    @property
+    def spec(self) -> ChannelSpec:
+        """Limits and grain of the channels, fixed when the device is built."""
+        return self._spec
 
     def nearest_to_zero(self) -> FloatArray:
         """The drive (channels,) nearest to zero within the limits: where a ramp to off ends."""
@@ -211,9 +230,15 @@ class Bank(Device):
     def check_drive(self, drive: FloatArray, verb: str, shape: tuple[int, ...]) -> FloatArray:
         """``drive`` as an array, or LimitError naming the first offending channel."""
         try:
-            array = np.asarray(drive, dtype=self.spec.dtype)
+            found = np.asarray(drive)
+            if found.dtype.kind not in "biufO" or np.ma.is_masked(drive):
+                held = "masked values" if np.ma.is_masked(drive) else f"{found.dtype} values"
+                raise TypeError(f"it holds {held}")
+            array = np.asarray(found, dtype=self._spec.dtype)
         except (TypeError, ValueError) as error:
-            raise LimitError(f"{self.name}.{verb}: not an array of numbers: {error}") from None
+            raise LimitError(
+                f"{self.name}.{verb}: not an array of numbers: {error}; nothing was written"
+            ) from None
         if array.shape != shape:
             raise LimitError(
                 f"{self.name}.{verb}: expected shape {shape}, got {array.shape}; nothing was written"

@@ -11,6 +11,7 @@ from hilonn.errors import SafeStateTaken
 from hilonn.typing import FloatArray
 
 if TYPE_CHECKING:
+    from hilonn.devices.actuators import Actuators
     from hilonn.devices.device import Device
 
 
@@ -92,6 +93,10 @@ class Gate(Protocol):
         """The wire failed during ``verb``: what ``device`` holds is not known any more."""
         ...
 
+    def bring(self, device: Actuators, drive: FloatArray) -> None:
+        """Write ``drive`` (channels,) to ``device``, in steps where its slew rate asks for them."""
+        ...
+
     def passed(self, plan: int) -> AbstractContextManager[None]:
         """Within, in this thread: interlocks were asked already, by the bank whose members are at work, and it is at work
         for ``plan``."""
@@ -121,6 +126,9 @@ class OpenGate:
 
     def unknown(self, device: Device, verb: str) -> None:
         return None
+
+    def bring(self, device: Actuators, drive: FloatArray) -> None:
+        device.write(drive)
 
     def passed(self, plan: int) -> AbstractContextManager[None]:
         return self.plans.made(plan)

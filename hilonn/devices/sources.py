@@ -11,6 +11,9 @@ from hilonn.devices.device import Device
 from hilonn.errors import LimitError
 from hilonn.typing import FloatArray
 
+ROUNDED = 0.01
+"""Of a laser's largest power: an instrument that tells its own to so much is believed to keep to it."""
+
 
 class Scalar(Device):
     """What one-knob devices share: a checked, gated, final verb."""
@@ -46,7 +49,16 @@ class Laser(Scalar):
         self._change("set_power", power, 0.0, self.max_power, "W")
 
     def set_emission(self, on: bool) -> None:
-        """Light on or off."""
+        """Light on or off. LimitError, with the light as it was, where the box is set to more than ``max_power``: an earlier
+        program or its front panel left it so."""
+        if on:
+            held = self.power()
+            if not held <= self.max_power * (1 + ROUNDED):
+                raise LimitError(
+                    f"{self.name}.set_emission: the box is set to {held:.4g} W, {self.max_power:.4g} W are allowed; light stays "
+                    "as it was. Say `power` (W) for it in the bench file, which is set before light goes on, or call "
+                    "set_power, or turn it down at its front panel"
+                )
         self._change("set_emission", float(on), 0.0, 1.0, "(on or off)")
 
     def set_wavelength(self, wavelength: float) -> None:

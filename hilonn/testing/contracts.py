@@ -17,6 +17,7 @@ from hilonn.devices import (
     Switch,
     TemperatureController,
     Timing,
+    put_behind,
 )
 from hilonn.devices.gate import Plans
 from hilonn.errors import ConfigError, DeviceError, LimitError
@@ -50,6 +51,9 @@ class RecordingGate:
     def accepted(self, device: Device, verb: str, value: FloatArray) -> None:
         self.told.append(verb)
 
+    def bring(self, device: Actuators, drive: FloatArray) -> None:
+        device.write(drive)
+
     def passed(self, plan: int) -> AbstractContextManager[None]:
         return self.plans.made(plan)
 
@@ -79,7 +83,7 @@ class DeviceContract:
     def test_safe_state_is_never_refused(self, device: Device) -> None:
         gate = RecordingGate()
         gate.refuses = True
-        device.gate = gate
+        put_behind(device, gate)
         device.safe_state()
         assert gate.told == ["safe_state"]
 
@@ -115,16 +119,62 @@ def middle(device: Bank) -> FloatArray:
     return zero + np.maximum(up, device.spec.bound("resolution", device.channels))
 
 
+def uneven(device: Bank) -> FloatArray:
+    """A drive (channels,) as ``middle``, but another one on every channel, and no round number on any: rising from a third of
+    it, so that what lands on the wrong channel, or is rounded, reads back as something else."""
+    zero, top = device.nearest_to_zero(), middle(device)
+    share = np.linspace(0.3137, 0.9871, device.channels) if device.channels > 1 else 0.7351
+    return zero + share * (top - zero)
+
+
+def assert_holds(device: Actuators, drive: FloatArray, when: str) -> None:
+    """``device`` reads back ``drive`` (channels,), to its resolution."""
+    back = device.read_back()
+    assert back.shape == (device.channels,)
+    grain = device.spec.bound("resolution", device.channels)
+    off = np.abs(back - drive)
+    worst = int(np.argmax(off - grain))
+    assert (off <= grain + 1e-9).all(), (
+        f"{when}: channel {worst} was set to {drive[worst]:g} and reads back {back[worst]:g} {device.spec.unit}; the spec "
+        f"states a resolution of {grain[worst]:g}"
+    )
+
+
 class ActuatorsContract(DeviceContract):
     """Banks that hold a value."""
 
     def test_reads_back_what_was_written(self, device: Actuators) -> None:
         drive = middle(device)
         device.write(drive)
-        grain = device.spec.bound("resolution", device.channels)
-        back = device.read_back()
-        assert back.shape == (device.channels,)
-        assert (np.abs(back - drive) <= grain + 1e-9).all()
+        assert_holds(device, drive, "all alike")
+
+    def test_every_channel_holds_its_own_drive(self, device: Actuators) -> None:
+        """Channels are in order, none is coupled to another, and nothing is rounded further than the spec says."""
+        drive = uneven(device)
+        device.write(drive)
+        assert_holds(device, drive, "another drive on every channel")
+        device.write(drive[::-1].copy())
+        assert_holds(device, drive[::-1], "the same drives from the last channel to the first")
+
+    def test_opening_changes_no_output(self, device: Actuators) -> None:
+        """What it drives, it drives still when it was opened again, or it is off: some boxes switch off when they are let go."""
+        if not device.tells:
+            pytest.skip("the box cannot tell what it drives before it was written to")
+        drive = uneven(device)
+        device.write(drive)
+        before = device.read_back()
+        device.close()
+        device.open()
+        grain = device.spec.bound("resolution", device.channels) + 1e-9
+        after, off = device.read_back(), device.nearest_to_zero()
+        as_before = np.abs(after - before) <= grain
+        assert (as_before | (np.abs(after - off) <= grain)).all(), (
+            f"it drove {before}, and {after} {device.spec.unit} after it was opened again"
+        )
+        device.safe_state()
+        device.close()
+        device.open()
+        assert (np.abs(device.read_back() - off) <= grain).all(), "opening it drove what was off"
 
     def test_refused_drives_leave_it_as_it_was(self, device: Actuators) -> None:
         device.write(middle(device))
@@ -136,7 +186,7 @@ class ActuatorsContract(DeviceContract):
 
     def test_asks_the_gate_before_and_tells_it_after(self, device: Actuators) -> None:
         gate = RecordingGate()
-        device.gate = gate
+        put_behind(device, gate)
         device.write(middle(device))
         assert gate.asked == ["write"]
         assert gate.told == ["write"]
@@ -145,7 +195,7 @@ class ActuatorsContract(DeviceContract):
         before = device.read_back()
         gate = RecordingGate()
         gate.refuses = True
-        device.gate = gate
+        put_behind(device, gate)
         with pytest.raises(LimitError, match="refused by the test"):
             device.write(middle(device))
         np.testing.assert_array_equal(device.read_back(), before)
@@ -164,7 +214,7 @@ class ModulatorsContract(DeviceContract):
     def test_loads_and_plays(self, device: Modulators) -> None:
         samples = min(3, device.max_samples)
         gate = RecordingGate()
-        device.gate = gate
+        put_behind(device, gate)
         device.load(np.tile(middle(device), (samples, 1)), TIMING)
         device.play()
         assert gate.asked == ["load", "play"]
@@ -173,7 +223,7 @@ class ModulatorsContract(DeviceContract):
     def test_refuses_bad_patterns(self, device: Modulators) -> None:
         good = np.tile(middle(device), (min(2, device.max_samples), 1))
         gate = RecordingGate()
-        device.gate = gate
+        put_behind(device, gate)
         for drive in bad_drives(device, good).values():
             with pytest.raises(LimitError):
                 device.load(drive, TIMING)
@@ -185,7 +235,7 @@ class ModulatorsContract(DeviceContract):
     def test_what_the_gate_refuses_is_not_loaded(self, device: Modulators) -> None:
         gate = RecordingGate()
         gate.refuses = True
-        device.gate = gate
+        put_behind(device, gate)
         with pytest.raises(LimitError, match="refused by the test"):
             device.load(np.tile(middle(device), (1, 1)), TIMING)
         with pytest.raises(LimitError, match="refused by the test"):
@@ -241,6 +291,7 @@ class LaserContract(DeviceContract):
     """Light sources."""
 
     def test_light_goes_on_and_off(self, device: Laser) -> None:
+        device.set_power(device.max_power / 2)
         device.set_emission(True)
         assert device.emission()
         device.set_emission(False)
@@ -263,7 +314,20 @@ class LaserContract(DeviceContract):
                 device.set_wavelength(wavelength)
         assert device.wavelength() == pytest.approx(low)
 
+    def test_light_stays_off_where_the_box_is_set_above_the_limit(self, device: Laser) -> None:
+        """An earlier program set it, or somebody at its front panel."""
+        most = device.max_power
+        device.set_power(most / 2)
+        try:
+            device.max_power = most / 4
+            with pytest.raises(LimitError, match="is set to"):
+                device.set_emission(True)
+        finally:
+            device.max_power = most
+        assert not device.emission()
+
     def test_safe_state_is_dark(self, device: Laser) -> None:
+        device.set_power(device.max_power / 2)
         device.set_emission(True)
         device.safe_state()
         assert not device.emission()
@@ -271,7 +335,8 @@ class LaserContract(DeviceContract):
     def test_what_the_gate_refuses_does_not_light_up(self, device: Laser) -> None:
         gate = RecordingGate()
         gate.refuses = True
-        device.gate = gate
+        device.set_power(device.max_power / 2)
+        put_behind(device, gate)
         with pytest.raises(LimitError, match="refused by the test"):
             device.set_emission(True)
         assert not device.emission()

@@ -19,6 +19,7 @@ from hilonn.devices import (
     Photodetectors,
     Switch,
     TemperatureController,
+    put_behind,
 )
 from hilonn.testing.contracts import (
     ActuatorsContract,
@@ -48,7 +49,7 @@ def of_kind(bench: Bench, kind: type[Device]) -> Iterator[Device]:
     device = found[0]
     gate = device.gate
     yield device
-    device.gate = gate
+    put_behind(device, gate)
     device.safe_state()
 
 

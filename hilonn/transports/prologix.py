@@ -14,6 +14,7 @@ from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 from hilonn.errors import ConfigError, ConnectionLost
+from hilonn.transports.places import place_of
 from hilonn.transports.wire import Wire
 
 LONGEST_READ = 3.0
@@ -154,6 +155,14 @@ class PrologixWire:
         self._times = 0
         self._open = False
         self._reads_until = float("-inf")
+
+    def place(self) -> str:
+        """The instrument: the adapter's place, and its address behind it."""
+        return f"{self.way()} GPIB {self.gpib}"
+
+    def way(self) -> str:
+        """The adapter, which serves one program at a time."""
+        return place_of(self.adapter.wire) or self.adapter.wire.address
 
     def open(self, timeout: float) -> None:
         self.close()

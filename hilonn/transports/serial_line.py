@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from hilonn.errors import ConnectionLost, DeviceTimeout
+from hilonn.transports.places import serial_place
 
 if TYPE_CHECKING:
     import serial
@@ -82,6 +83,10 @@ class SerialWire:
         self._settings = settings or {}
         self._line: serial.SerialBase | None = None
         self._opened: OpenLine | None = None
+
+    def place(self) -> str:
+        """See ``serial_place``."""
+        return serial_place(self.port)
 
     def open(self, timeout: float) -> None:
         import serial

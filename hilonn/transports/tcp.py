@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 from hilonn.errors import ConnectionLost
+from hilonn.transports.places import tcp_place
 from hilonn.transports.sockets import OpenSocket, not_taken
 
 
@@ -17,6 +18,10 @@ class TcpWire:
         self.host, self.port = host, port
         self.address = f"{host}:{port}"
         self._opened: OpenSocket | None = None
+
+    def place(self) -> str:
+        """See ``tcp_place``."""
+        return tcp_place(self.host, self.port)
 
     def open(self, timeout: float) -> None:
         self.close()

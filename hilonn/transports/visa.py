@@ -15,6 +15,7 @@ from math import ceil
 from typing import Any, TypeVar
 
 from hilonn.errors import ConfigError, ConnectionLost, DeviceTimeout
+from hilonn.transports.places import visa_place
 from hilonn.transports.serial_line import OpenLine
 from hilonn.transports.sockets import OpenSocket
 
@@ -57,6 +58,10 @@ class VisaWire:
         self._waits: int | None = None
         self._more = False
         self._quiet: Any = None
+
+    def place(self) -> str:
+        """See ``visa_place``."""
+        return visa_place(self.address)
 
     def open(self, timeout: float) -> None:
         self.close()

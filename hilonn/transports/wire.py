@@ -11,7 +11,8 @@ class Wire(Protocol):
 
     A wire may also have ``slice`` (s), the longest wait that it wants to be asked for at once (without it 0.1 s, so that a
     transport can be closed while somebody waits for an answer; inf where a wait cannot be cut into pieces), and ``lock``, an
-    RLock that several wires on one adapter share.
+    RLock that several wires on one adapter share. ``place()`` says where the box is, in one way whoever wrote it how
+    (see ``places``), and ``way()`` what lies on the way there and serves one program at a time, where that is not the box.
     """
 
     address: str

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from hilonn.errors import ConfigError, ConnectionLost, DeviceError, DeviceTimeout
+from hilonn.transports.places import zmq_place
 
 if TYPE_CHECKING:
     import zmq
@@ -39,6 +40,10 @@ class ZmqWire:
         self._monitor: zmq.Socket[bytes] | None = None
         self._poller: zmq.Poller | None = None
         self._waiting = False
+
+    def place(self) -> str:
+        """See ``zmq_place``."""
+        return zmq_place(self.address)
 
     def open(self, timeout: float) -> None:
         zmq = _library()

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from hilonn.bench import Bench
 from hilonn.checks import CheckReport
 from hilonn.cli.main import app
-from hilonn.errors import DeviceTimeout
+from hilonn.errors import ConfigError, DeviceTimeout
+from hilonn.simulators.emulators import TcpServer
 from hilonn.simulators.emulators.lab import Lab
 from hilonn.simulators.emulators.lab_16 import build
 
@@ -109,8 +110,15 @@ def test_two_connections_to_one_box(tmp_path: Path) -> None:
         text = path.read_text()
         ports = {name: str(lab.servers[name].port) for name in ("meter0", "meter1")}  # type: ignore[attr-defined]
         path.write_text(text.replace(f"port = {ports['meter1']}", f"port = {ports['meter0']}"))
-        with Bench.open(path) as bench:
-            report = bench.check()
+        with pytest.raises(
+            ConfigError, match=r"connections\.meter0 and connections\.meter1 both lead to"
+        ):
+            Bench.open(path)
+        # The same box at another address is found by what it says.
+        with TcpServer(lab.servers["meter0"].instrument) as other:
+            path.write_text(text.replace(f"port = {ports['meter1']}", f"port = {other.port}"))
+            with Bench.open(path) as bench:
+                report = bench.check()
     assert "two connections lead to one box" in report.step("identity of det1").found
     assert not report.go
 

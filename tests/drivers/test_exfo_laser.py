@@ -57,6 +57,7 @@ def test_golden_frames() -> None:
         (b"P=3.00\r", b"OK\r> "),
         (b"P?\r", b"DISABLED\r> "),
         (b"P?\r", b"DISABLED\r> "),
+        (b"P?\r", b"DISABLED\r> "),
         (b"ENABLE\r", b"OK\r> "),
         (b"P?\r", b"DISABLED\r> "),
         (b"P?\r", b"P=+3.00\r> "),
@@ -94,7 +95,7 @@ def test_power_without_light_is_not_known_until_it_was_set() -> None:
     with wired(TcpServer(box())) as transport:
         device = ExfoLaser("laser", transport, options())
         device.open()
-        with pytest.raises(DeviceError, match="without light; set it first"):
+        with pytest.raises(DeviceError, match="without light: state `power`"):
             device.power()
         device.set_power(2e-3)
         assert device.power() == pytest.approx(2e-3, rel=3e-3)
@@ -136,6 +137,7 @@ def test_light_that_does_not_come_is_told() -> None:
     with wired(TcpServer(box(starting=60.0))) as transport:
         device = ExfoLaser("laser", transport, options(settling=0.1))
         device.open()
+        device.set_power(1e-3)
         with pytest.raises(DeviceTimeout, match="no light came within"):
             device.set_emission(True)
 
@@ -145,6 +147,9 @@ def test_in_lockstep_the_labs_time_passes() -> None:
     with wired(TcpServer(box(rack, starting=2.0))) as transport:
         device = ExfoLaser("laser", transport, options())
         device.open()
+        with pytest.raises(DeviceError, match="state `power`"):
+            device.set_emission(True)
+        device.set_power(1e-3)
         device.set_emission(True)
         assert rack.now() == pytest.approx(2.0)
 

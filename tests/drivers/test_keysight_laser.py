@@ -59,6 +59,9 @@ OPENING = [
 ]
 
 
+HELD = [(b"SOUR0:POW:UNIT?\n", b"+1\n"), (b"SOUR0:POW?\n", b"+2.50000000E-003\n")]
+
+
 def test_golden_frames() -> None:
     exchanges = [
         *OPENING,
@@ -70,6 +73,7 @@ def test_golden_frames() -> None:
         NO_ERROR,
         (b"*OPC?\n", b"1\n"),
         (b"SOUR0:WAV?\n", b"+1.55012000E-006\n"),
+        *HELD,
         (b"SOUR0:POW:STAT 1\n", b""),
         NO_ERROR,
         (b"*OPC?\n", b"0\n"),
@@ -108,7 +112,7 @@ def test_a_wait_has_an_end() -> None:
         with pytest.raises(DeviceTimeout, match=r"did not answer b'\*OPC\?"):
             device.set_emission(True)
     states = [(b"*OPC?\n", b"0\n")] * 3
-    wire = [*OPENING[:2], *OPENING[4:], (b"SOUR0:POW:STAT 1\n", b""), NO_ERROR, *states]
+    wire = [*OPENING[:2], *OPENING[4:], *HELD, (b"SOUR0:POW:STAT 1\n", b""), NO_ERROR, *states]
     with scripted(wire) as transport:
         device = KeysightLaser("laser", transport, options(settling=0.1))
         device.open()

@@ -87,6 +87,7 @@ def test_golden_lines() -> None:
         (b"*OPC?\r", b"1\r"),
         CALM,
         (b":WAV?\r", b"+1.55012340E-006\r"),
+        (b":POW?\r", b"+5.00000000E+000\r"),
         CALM,
         (b":POW:STAT 1\r", b""),
         OK,

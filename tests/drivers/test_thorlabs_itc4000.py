@@ -101,6 +101,7 @@ def test_golden_lines_of_the_diode() -> None:
         (b"SOUR:CURR 0.0500000\n", b""),
         OK,
         (b"SOUR:CURR?\n", b"5.00000000E-02\n"),
+        (b"SOUR:CURR?\n", b"5.00000000E-02\n"),
         (b"OUTP 1\n", b""),
         OK,
         (b"OUTP?\n", b"1\n"),
