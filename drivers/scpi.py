@@ -16,9 +16,14 @@ T = TypeVar("T")
 LONGEST_QUEUE = 100
 AFTERWARDS = 0.25
 """s: what the error queue of a box is waited for that has just let a query go unanswered."""
-BY_CLIENTS = (range(-299, -99), range(-350, -349), range(-499, -399))
+BY_CLIENTS = (
+    range(-299, -249),
+    range(-239, -99),
+    range(-350, -349),
+    range(-499, -399),
+)
 """Numbers of errors that whoever sent something made: commands, their values, queries, too many errors. Source: SCPI-1999
-vol. 2, 21.8. Others tell of the box itself."""
+vol. 2, 21.8. Others tell of the box itself, -240 to -249 (hardware) among them."""
 LONGEST_MESSAGE = 240
 """Characters of one message: instruments with small input buffers take 256."""
 

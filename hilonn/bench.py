@@ -118,6 +118,8 @@ class Bench:
         self._monitors: dict[str, tuple[MonitorFrame, MonitorType, BaseModel]] = {}
         self._record: str | None = None
         self._lit = False
+        self.safe_states = 0
+        """How often ``safe_state`` was called."""
         self._as_before = AsBefore()
         self._workers: dict[str, Worker] = {}
         self._open = False
@@ -256,7 +258,7 @@ class Bench:
             for laser in self._of(Laser):  # all or none
                 try:
                     laser.set_emission(False)
-                except HilonnError as unsafe:
+                except Exception as unsafe:  # noqa: BLE001 - told
                     tell_too(error, f"{laser.name} may be on: {unsafe}; switch it off by hand")
             raise
         self._lit = True
@@ -265,13 +267,13 @@ class Bench:
     @contextmanager
     def darkness(self) -> Iterator[None]:
         """Within: lasers are off on purpose, which is no trip. Afterwards light is on again if it was; after an error it
-        stays off."""
-        lit, self._lit = self._lit, False
-        for laser in self._of(Laser):
-            laser.set_emission(False)
-        yield
-        if lit:
-            with self.gate.plans.made():
+        stays off, and after a safe state (SafeStateTaken)."""
+        with self.gate.plans.made():
+            lit, self._lit = self._lit, False
+            for laser in self._of(Laser):
+                laser.set_emission(False)
+            yield
+            if lit:
                 self._light_on(lambda: None, as_left=True)
 
     def status(self) -> dict[str, float]:
@@ -301,9 +303,9 @@ class Bench:
         Every step is tried even where another fails; failures are reported together. What any thread planned before, and is
         not yet in a wire, is refused from now on (SafeStateTaken); what is in a wire ends before that box's zeros are sent.
         """
-        self.gate.plans.call_off()
         self._lit = False
-        with deferred():
+        self.safe_states += 1
+        with deferred(), self.gate.plans.none_made():
             staged = stages(self.devices, self.file.safety.order)
             failures = make_safe(
                 staged, self._guarded_steps, self._worker_of, self._longest_safe_state()
@@ -860,8 +862,12 @@ class Bench:
     def _longest_safe_state(self) -> float:
         """s of wall time after which a box that is still at its safe state hangs: every step ends by its timeouts."""
         wires = [c.timeout for c in self.connections.values() if isinstance(c, Transport)]
-        ramps = [self.gate.lowering(d) for d in self.devices.values() if d.is_open]
-        return LONGEST_STEPS + TIMEOUTS * max(wires, default=0.0) + max(ramps, default=0.0)
+        ramps: dict[str, float] = {}  # those on one wire wait for one another
+        for device in self.devices.values():
+            if device.is_open:
+                wire = self._wire_name(device)
+                ramps[wire] = ramps.get(wire, 0.0) + self.gate.lowering(device)
+        return LONGEST_STEPS + TIMEOUTS * max(wires, default=0.0) + max(ramps.values(), default=0.0)
 
     def _worker_of(self, device: Device) -> Worker | None:
         """The thread of its connection; None: it is called in place."""

@@ -40,6 +40,8 @@ class RecoverableBench(Protocol):
     name: str
     gate: SafetyGate
     clock: Clock
+    safe_states: int
+    """How often ``safe_state`` was called."""
 
     @property
     def devices(self) -> Mapping[str, Device]: ...
@@ -131,6 +133,7 @@ def wait_until_whole(
     rest, last = RETRY[0], str(error)
     state = _made_safe(bench)
     missing = bench.lost_connections()
+    taken_here = bench.safe_states
     while True:
         tell(f"up to {patience:g} s: {_first(last)}\n{state.told}")
         pause(bench.clock, rest, asked)
@@ -140,6 +143,10 @@ def wait_until_whole(
                 bench.bring_back(missing[0])
                 missing.pop(0)
                 asked()
+            if bench.safe_states != taken_here:
+                raise SafeStateTaken(
+                    f"bench {bench.name}: a safe state was taken while it was waited for; it stays dark"
+                )
             bench.gate.look_again()
             bench.light_on(within)
             bench.gate.check_interlocks(anew=True)
@@ -153,6 +160,7 @@ def wait_until_whole(
                 missing = bench.lost_connections()
             else:
                 missing.append(missing.pop(0))  # look at the others meanwhile
+            taken_here = bench.safe_states
             if bench.clock.now() > deadline:
                 tell_too(error, f"waited {patience:g} s; then: {last}{state.unsafe}")
                 raise error from again

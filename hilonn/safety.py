@@ -30,6 +30,8 @@ RAMP_STEPS = 20
 """Steps of a ramp of a device that states no slew rate: what a bench's closing uses."""
 SMOOTH = 0.05
 """s on the clock: steps of a programming that a slew rate makes slow follow one another no faster than this."""
+NAP = 0.2
+"""s: a step of a slow ramp is waited for in naps, so that a safe state ends it."""
 RAMP_SECONDS = 0.3
 """On the clock, that such a ramp may take: on a slow wire it has fewer steps, or is left out."""
 AHEAD = 0.5
@@ -236,7 +238,7 @@ class SafetyGate:
 
     def check_plan(self, device: Device, verb: str, value: FloatArray) -> None:
         """SafeStateTaken where ``device.verb(value)`` would add light or heat and was planned before a safe state."""
-        if self._here.releasing == 0 and not device.eases(verb, value):
+        if self._here.releasing == 0 and not device.calms(verb, value):
             self.plans.check(device, verb)
 
     @contextmanager
@@ -342,10 +344,16 @@ class SafetyGate:
     def ramp(self, device: Actuators, target: FloatArray) -> None:
         """Bring ``device`` to ``target`` (channels,) no faster than its slew rate, on the clock."""
         target = device.check_drive(target, "ramp", (device.channels,))
-        self._steps(device, self._start(device), target, RAMP_STEPS)
+        with self.plans.made():
+            self._steps(device, self._start(device), target, RAMP_STEPS)
 
     def bring(self, device: Actuators, drive: FloatArray) -> None:
-        """Write ``drive`` (channels,): at once, or in as few steps as a slew rate asks for."""
+        """Write ``drive`` (channels,): at once, or in as few steps as a slew rate asks for. SafeStateTaken, with the rest of the
+        steps left out, where a safe state is taken meanwhile."""
+        with self.plans.made():
+            self._bring(device, drive)
+
+    def _bring(self, device: Actuators, drive: FloatArray) -> None:
         parts = self._parts(device)
         slew = np.concatenate([part.slew for part in parts])
         finite = np.isfinite(slew)
@@ -403,11 +411,19 @@ class SafetyGate:
             late = self._clock.now() - begun + took > RAMP_SECONDS
             if not finite.any() and k < steps and late:
                 continue
-            # A hair longer than the limit asks, so that rounding never makes a step too fast,
-            # not even the clock's own where it has run for long.
-            hair = 1e-12 + 2 * math.ulp(self._clock.now())
-            self._clock.sleep(duration / steps * (1 + 1e-9) + hair)
+            self._wait_a_step(device, duration / steps)
             device.write(start + (target - start) * (k / steps))
+
+    def _wait_a_step(self, device: Actuators, seconds: float) -> None:
+        """In naps, so that a safe state that is taken meanwhile ends it. SafeStateTaken then."""
+        naps = max(math.ceil(seconds / NAP), 1)
+        # A hair longer than the limit asks, so that rounding never makes a step too fast,
+        # not even the clock's own where it has run for long.
+        hair = 1e-12 + 2 * math.ulp(self._clock.now() + seconds)
+        for _ in range(naps):
+            self._clock.sleep(seconds * (1 + 1e-9) / naps + hair)
+            if self._here.releasing == 0:
+                self.plans.check(device, "write")
 
     def lower(self, device: Actuators) -> None:
         """``ramp`` to off, before a safe state that switches off at once. Left out where nothing asks for slowness and
@@ -426,7 +442,8 @@ class SafetyGate:
             return 0.0
         farthest = np.maximum(np.abs(bank.low), np.abs(bank.high))
         finite = np.isfinite(bank.slew)
-        return float((farthest[finite] / bank.slew[finite]).max(initial=0.0))
+        writing = RAMP_STEPS * bank.took if finite.any() else RAMP_SECONDS
+        return writing + float((farthest[finite] / bank.slew[finite]).max(initial=0.0))
 
     @contextmanager
     def making_safe(self) -> Iterator[None]:
@@ -601,6 +618,7 @@ class SafetyGate:
         is written; limits of single channels are asked by each of them."""
         with self._lock:
             total, first, names = 0.0, 0, set()
+            parts: list[tuple[_Bank, float]] = []
             for member in device.members:
                 bank = self._banks.get(member.name)
                 if bank is None or not isinstance(member, Bank):
@@ -609,10 +627,13 @@ class SafetyGate:
                 first += member.channels
                 names.add(member.name)
                 if bank.resistance is not None:
-                    total += bank.total(part)
+                    parts.append((bank, bank.total(part)))
+                    total += parts[-1][1]
             total += sum(b.power for name, b in self._banks.items() if name not in names)
             if not self._here.releasing:
                 self._within_total(device, total)
+            for bank, power in parts:
+                bank.power = max(bank.power, power)  # until it is written: another thread may ask
 
     def _within_total(self, device: Device, total: float) -> None:
         if not total <= self._total_power:

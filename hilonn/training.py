@@ -510,9 +510,10 @@ class Trainer:
         steps = -(-len(train.targets) // schedule.batch)
         with _Interruptions(bench) as interruptions, self._one_plan():
             self._run, self._waits, self._interruptions = run, True, interruptions
-            if bench is not None:
-                bench.light_on()
             self._plan_now()
+            if bench is not None:
+                with self._as_planned():
+                    bench.light_on()
             self._trust_now()
             while state.epoch < schedule.epochs and not state.stopped:
                 for batch in self._batches(train, schedule, steps):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
@@ -28,6 +28,8 @@ from hilonn.registry import Wire
 from hilonn.transfer import drive_of_amplitude, phase_of_power, power_of_voltage
 from hilonn.typing import BoolArray, FloatArray, IntArray, Snapshot
 
+LISTENING = 0.2
+"""s between two moments at which a wait for a wire hears Ctrl-C: on Windows a wait without end hears none."""
 NEARLY = 0.95
 """Of the power budget, from which a programming begins anew at the phases that take the least power."""
 
@@ -386,6 +388,8 @@ class HeaterChip(MatrixChip):
                     started = time.perf_counter()
                     if not writing.done():
                         self._shifters.gate.look_ahead()  # other boxes, while this one writes
+                    while not writing.done():
+                        wait((writing,), LISTENING)
                     writing.result()
                     self.statistics.wire_seconds += time.perf_counter() - started
                     self._settle()
@@ -393,6 +397,8 @@ class HeaterChip(MatrixChip):
                 try:
                     yield finish
                 except BaseException as error:
+                    if not isinstance(error, Exception):
+                        plans.call_off()  # who interrupts does not wait for the rest of a slow step up
                     failed = writing.exception()  # waits: nothing is under way when this is told
                     if isinstance(failed, InterlockError):
                         raise failed from error

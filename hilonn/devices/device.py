@@ -26,6 +26,8 @@ from hilonn.typing import FloatArray
 LONGEST_TURN = 3.0
 """s of wall time that a safe state waits for a verb of the same device that is under way: longer than wires wait for an answer,
 so that it ends by itself."""
+TURNS_AFTER = 3
+"""So many times as long it then waits for one that it went past, to take the safe state once more behind it."""
 _ZEROS = np.zeros(0)
 
 
@@ -95,8 +97,9 @@ class Device(ABC):
     def safe_state(self) -> None:
         """Outputs off, light off, heaters at zero. Never refused by the gate.
 
-        A verb that is in the wire is let finish first. One that does not end within ``LONGEST_TURN`` is gone past; it takes itself
-        back should it end later, and DeviceError says so here.
+        A verb that is in the wire is let finish first. One that does not end within ``LONGEST_TURN`` is gone past, and the safe state
+        taken once more behind it. Where it does not end within ``TURNS_AFTER`` times as long either DeviceError says so; it takes itself back
+        should it end later.
         """
         self.gate.plans.call_off()
         turn = self._turn.acquire(timeout=LONGEST_TURN)
@@ -116,11 +119,25 @@ class Device(ABC):
             else:
                 self._beside = False
         if not turn:
+            self._safe_behind()
+
+    def _safe_behind(self) -> None:
+        """Once more, when the verb that a safe state went past has ended."""
+        longest = TURNS_AFTER * LONGEST_TURN
+        if not self._turn.acquire(timeout=longest):
             self.gate.unknown(self, "safe_state")
             raise DeviceError(
-                f"{self.name}: made safe, but beside a verb that had not ended after {LONGEST_TURN:g} s and may end after it. "
+                f"{self.name}: made safe, but beside a verb that had not ended {longest:g} s later and may end after it. "
                 "Look whether its outputs are off"
             )
+        try:
+            self._safe_state()
+            self.gate.accepted(self, "safe_state", _ZEROS)
+        except BaseException:
+            self.gate.unknown(self, "safe_state")
+            raise
+        finally:
+            self._turn.release()
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -135,8 +152,12 @@ class Device(ABC):
             self._turn.release()
 
     def eases(self, verb: str, value: FloatArray) -> bool:
-        """Whether ``verb`` with ``value`` only takes light or heat away: no interlock and no safe state stands in its way."""
+        """Whether ``verb`` with ``value`` only takes light or heat away: no interlock stands in its way."""
         return False
+
+    def calms(self, verb: str, value: FloatArray) -> bool:
+        """Whether it leaves outputs off that are off: no safe state stands in its way."""
+        return self.eases(verb, value)
 
     def _do(self, verb: str, value: FloatArray, act: Callable[[], None]) -> None:
         """``act``, if the gate admits it, in this device's turn."""

@@ -28,6 +28,7 @@ class Plans:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._epoch = 0
+        self._closed = 0
         self._here = _Here()
 
     @property
@@ -42,6 +43,19 @@ class Plans:
             self._epoch += 1
 
     @contextmanager
+    def none_made(self) -> Iterator[None]:
+        """No plan made until now holds, and none that is made within."""
+        with self._lock:
+            self._epoch += 1
+            self._closed += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._epoch += 1
+                self._closed -= 1
+
+    @contextmanager
     def made(self, plan: int | None = None) -> Iterator[None]:
         """Within, in this thread: what is done belongs to ``plan``, by default the one under way, or one made now."""
         before = self._here.plan
@@ -52,8 +66,8 @@ class Plans:
             self._here.plan = before
 
     def check(self, device: Device, verb: str) -> None:
-        """SafeStateTaken where this thread's plan was called off."""
-        if self.current != self._epoch:
+        """SafeStateTaken where this thread's plan was called off, or a safe state is under way."""
+        if self._closed or self.current != self._epoch:
             raise SafeStateTaken(
                 f"{device.name}.{verb}: a safe state was taken after this was planned; nothing was written. "
                 "Begin anew, once light may be on again"
@@ -118,7 +132,7 @@ class OpenGate:
         return None
 
     def admit(self, device: Device, verb: str, value: FloatArray) -> None:
-        if not device.eases(verb, value):
+        if not device.calms(verb, value):
             self.plans.check(device, verb)
 
     def accepted(self, device: Device, verb: str, value: FloatArray) -> None:

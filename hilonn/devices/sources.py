@@ -107,6 +107,9 @@ class TemperatureController(Scalar):
     def eases(self, verb: str, value: FloatArray) -> bool:
         return True  # it moves the temperature that an interlock watches
 
+    def calms(self, verb: str, value: FloatArray) -> bool:
+        return False  # many boxes switch their output on for it
+
     @abstractmethod
     def temperature(self) -> float:
         """Measured temperature, degC."""

@@ -16,7 +16,7 @@ from hilonn.chips import HeaterChip
 from hilonn.clock import VirtualClock
 from hilonn.devices import ChannelSpec, Identity, PhaseShifters, device
 from hilonn.drivers.bank import BankOfPhaseShifters
-from hilonn.errors import DeviceError, DeviceTimeout, HilonnError, SafeStateTaken
+from hilonn.errors import DeviceError, DeviceTimeout, HilonnError, LimitError, SafeStateTaken
 from hilonn.safety import SafetyGate
 from hilonn.training import Progress, Trainer
 from hilonn.typing import FloatArray
@@ -352,3 +352,73 @@ def test_a_device_tells_who_it_is_when_it_cannot_be_taken_back(
     late = writing.join()
     assert isinstance(late, SafeStateTaken)
     assert "heaters may not be safe: it does not answer" in str(late)
+
+
+def test_a_write_that_ends_after_it_was_gone_past_leaves_zeros_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device, "LONGEST_TURN", 0.02)
+    monkeypatch.setattr(device, "TURNS_AFTER", 1000)
+    box = Heaters()
+    gate = guarded(box)
+    begun, go = in_the_wire(box)
+    writing = Done(lambda: box.write(volts(5.0)))
+    assert begun.wait(LONG)
+    zeros = box._safe_state
+
+    def passed() -> None:
+        zeros()
+        go.set()  # only once the safe state has gone past the write
+
+    monkeypatch.setattr(box, "_safe_state", passed)
+    box.safe_state()
+    assert isinstance(writing.join(), SafeStateTaken)
+    assert box.wire[-1] == 0.0 and 5.0 in box.wire
+    assert gate.last(box) is not None
+
+
+@pytest.mark.parametrize("way", ["ramp", "bring"])
+def test_the_steps_of_a_ramp_are_of_one_plan(way: str) -> None:
+    box = Heaters()
+    gate = SafetyGate(VirtualClock())
+    gate.guard(box, {"slew_rate": 1.0})
+    box.busy = lambda: box.gate.plans.call_off() if len(box.wire) == 2 else None
+    with pytest.raises(SafeStateTaken):
+        getattr(gate, way)(box, volts(8.0))
+    assert len(box.wire) == 3, "the one in the wire was the last"
+
+
+def test_nothing_is_planned_while_a_safe_state_is_under_way() -> None:
+    box = Heaters()
+    gate = guarded(box)
+    with gate.plans.none_made():
+        with pytest.raises(SafeStateTaken, match="nothing was written"):
+            box.write(volts(1.0))
+        box.safe_state()
+    box.write(volts(1.0))
+    assert box.wire == [0.0, 1.0]
+
+
+def test_light_stays_off_after_a_safe_state_in_the_dark(tmp_path: Path) -> None:
+    with Bench.open(bench_file(tmp_path)) as bench:
+        bench.light_on()
+        with pytest.raises(SafeStateTaken), bench.darkness():
+            Done(bench.safe_state).join()
+        assert not laser_of(bench).emission()
+        bench.light_on()
+        assert laser_of(bench).emission()
+
+
+def test_what_a_bank_asked_for_is_counted_before_it_is_written() -> None:
+    """Two banks ask one after the other, and neither has been written yet: together they would be too hot."""
+    gate = SafetyGate(VirtualClock(), total_power=10.0)
+    boxes = [Heaters(name) for name in ("a", "b", "c", "d")]
+    for box in boxes:
+        gate.guard(box, {"resistance": 10.0})
+    banks = [
+        BankOfPhaseShifters("left", boxes[:2]),
+        BankOfPhaseShifters("right", boxes[2:]),
+    ]
+    gate.admit_together(banks[0], np.full(4, 4.0))  # 6.4 W
+    with pytest.raises(LimitError, match="all heaters together"):
+        gate.admit_together(banks[1], np.full(4, 4.0))

@@ -216,4 +216,6 @@ WAYS: dict[str, Callable[..., None]] = {
 kept: Bench
 
 if __name__ == "__main__":
+    # A shell that runs the tests in the background has its children ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     WAYS[sys.argv[1]](*sys.argv[2:])
