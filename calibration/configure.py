@@ -56,6 +56,7 @@ def configure(
             source, seed=seed, chip_seed=chip_seed, imports=imports, record="nominal"
         ) as bench,
         bench.interruptions() as asked,
+        bench.gate.plans.made(),  # a safe state of whatever thread ends it
     ):
         rig = rig_of(bench, chip, asked)
         prepared(method, rig.setup, wanted)

@@ -79,6 +79,7 @@ def calibrate(
             record=_start(out, start, routines),
         ) as bench,
         bench.interruptions() as asked,
+        bench.gate.plans.made(),  # a safe state of whatever thread ends it: dark data are not kept
     ):
         rig = rig_of(bench, chip, asked)
         chosen = engine.plans(rig.setup, parameters, routines)

@@ -201,3 +201,25 @@ def test_a_triangular_mesh_becomes_a_record(tmp_path: Path) -> None:
     assert result["matrix_error"] < 0.01
     record = load_records(tmp_path / "out" / "record.json")
     assert record.chip.architecture == "triangular_mesh"
+
+
+def test_a_safe_state_of_somebody_else_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dark, cold data look like data: none are taken after it, and heaters are not written again."""
+    benches: list[Bench] = []
+    built = session.rig_of
+
+    def rig_of(bench: Bench, *rest: Any) -> Any:
+        benches.append(bench)
+        return built(bench, *rest)
+
+    def progress(what: str, done: int, count: int) -> None:
+        if done == 1:
+            benches[0].safe_state()
+
+    monkeypatch.setattr(session, "rig_of", rig_of)
+    with pytest.raises(SafeStateTaken):
+        session.calibrate(
+            bench_file(tmp_path), tmp_path / "out", seed=1, watcher=session.Watcher(progress)
+        )
