@@ -115,6 +115,7 @@ def test_wrong_names_are_refused(tmp_path: Path) -> None:
         session.refit(tmp_path)
 
 
+@pytest.mark.slow
 def test_interrupted_anywhere_it_goes_on(tmp_path: Path) -> None:
     """The light is off, and what was read is used: as many passes in all, and the same record."""
     bench = bench_file(tmp_path)

@@ -107,7 +107,9 @@ def test_a_monitor_looks_before_the_first_step(tmp_path: Path) -> None:
     assert trained(bench_file(tmp_path, {})) != trained(bench_file(tmp_path, once))
 
 
-@pytest.mark.parametrize("programming", ["decompose", "descend"])
+@pytest.mark.parametrize(
+    "programming", ["decompose", pytest.param("descend", marks=pytest.mark.slow)]
+)
 def test_a_run_with_changing_records_goes_on_exactly(tmp_path: Path, programming: str) -> None:
     path = bench_file(
         tmp_path,
