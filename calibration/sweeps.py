@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -42,8 +43,9 @@ class _Sweep(Routine):
 
     parameters = SweepParameters
 
+    @abstractmethod
     def stages(self, setup: Setup) -> list[Stage]:
-        raise NotImplementedError
+        """Columns of heaters, in the order in which they are swept."""
 
     def background(self, setup: Setup, known: Records) -> FloatArray:
         return background(setup)

@@ -158,8 +158,11 @@ class Bench:
             bench._connect()
             bench._check_powers()
             bench._check_boxes()
-        except BaseException:
-            bench.close()
+        except BaseException as error:
+            try:
+                bench.close()
+            except HilonnError as unsafe:  # why it did not open stays first
+                tell_too(error, str(unsafe))
             raise
         return bench
 
@@ -488,7 +491,7 @@ class Bench:
     ) -> None:
         try:
             self.close()
-        except DeviceError as unsafe:
+        except HilonnError as unsafe:
             if not isinstance(error, (HilonnError, Interrupted)):
                 raise
             tell_too(error, str(unsafe))

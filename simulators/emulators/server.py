@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 import time
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from types import TracebackType
 from typing import Protocol, Self
@@ -54,7 +55,7 @@ class _Stream(_Peer, Protocol):
         ...
 
 
-class Server:
+class Server(ABC):
     """Serves one box until it is closed. ``latency`` None: answers come as fast as they can.
 
     ``transactions`` and ``busy_seconds`` count what the box did.
@@ -75,8 +76,9 @@ class Server:
         self._silent = False
         self._free = 0.0
 
+    @abstractmethod
     def start(self) -> Self:
-        raise NotImplementedError
+        """Listen, in threads of its own."""
 
     def ask_to_stop(self) -> None:
         """Let the threads end, without waiting for them."""

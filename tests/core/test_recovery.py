@@ -489,6 +489,45 @@ def test_a_safe_state_of_another_thread_ends_the_waiting(tmp_path: Path) -> None
         assert not plant_of(bench).emission
 
 
+def test_a_safe_state_that_somebody_takes_between_two_looks_ends_the_waiting(
+    tmp_path: Path,
+) -> None:
+    lines = {"safety": 'on_connection_lost = "wait"'}
+    with Bench.open(bench_file(tmp_path, lines)) as bench:
+        taken: list[int] = []
+
+        def asked() -> None:
+            if not taken:
+                taken.append(1)
+                thread = threading.Thread(target=bench.safe_state)
+                thread.start()
+                thread.join(LONG)
+
+        with pytest.raises(SafeStateTaken, match="stays dark"):
+            bench.recover(ConnectionLost("gone"), asked=asked)
+        assert not plant_of(bench).emission
+
+
+def test_what_kept_a_bench_from_opening_is_told_before_what_closing_it_met(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are told: the reason first, and that something may be on."""
+
+    def no_identity(bench: Bench) -> None:
+        raise DeviceError("another box answers")
+
+    def unsafe(bench: Bench) -> None:
+        raise NotSafe("bench", ["laser does not answer"])
+
+    monkeypatch.setattr(Bench, "_check_boxes", no_identity)
+    monkeypatch.setattr(Bench, "_let_go", unsafe)
+    with pytest.raises(
+        DeviceError, match=r"(?s)^another box answers.*laser does not answer"
+    ) as told:
+        Bench.open(bench_file(tmp_path))
+    assert not isinstance(told.value, NotSafe)
+
+
 def test_a_safe_state_that_never_ends_is_told(tmp_path: Path) -> None:
     answers = threading.Event()
     hung, other = Box("laser", lambda: (answers.wait(LONG), None)[1]), Box("heaters")
@@ -501,6 +540,10 @@ def test_a_safe_state_that_never_ends_is_told(tmp_path: Path) -> None:
         worker.end()
     with Bench.open(bench_file(tmp_path, {"devices.heaters": "limits.slew_rate = 0.1"})) as bench:
         assert bench._longest_safe_state() >= 65.0  # 6.5 V at 0.1 V/s is no hanging
+        behind = len(bench._behind("plant"))
+        assert behind > 1
+        bench.gate.lowering = lambda device: 100.0  # type: ignore[method-assign]
+        assert bench._longest_safe_state() >= 100.0 * behind  # one wire: one after another
 
 
 def test_closing_tells_every_failure_and_closes_all(tmp_path: Path) -> None:

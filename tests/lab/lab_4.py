@@ -7,7 +7,7 @@ back on the ports that it is given. Prints READY once ``FOLDER/bench.toml`` is w
 from __future__ import annotations
 
 import sys
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +164,7 @@ def main(folder: str, *ports: str) -> None:
             "READY " + " ".join(f"{n}={s.port}" for n, s in lab.servers.items()) + "\n"  # type: ignore[attr-defined]
         )
         sys.stdout.flush()
-        while True:
-            time.sleep(1.0)
+        threading.Event().wait()
 
 
 if __name__ == "__main__":
