@@ -11,14 +11,23 @@ import numpy as np
 
 from hilonn.chips.nominal import Nominal
 from hilonn.clock import Clock
-from hilonn.devices import Actuators, Device, Laser, Modulators, Photodetectors, Switch, Timing
+from hilonn.devices import (
+    Actuators,
+    Device,
+    Laser,
+    Modulators,
+    Photodetectors,
+    Switch,
+    Timing,
+    longest_batch,
+)
 from hilonn.errors import CalibrationError, SaturationError
 from hilonn.registry import Wire
 from hilonn.typing import BoolArray, FloatArray, IntArray
 
 VERBS: dict[type[Device], tuple[str, ...]] = {
     Actuators: ("write", "bring", "read_back", "spec", "channels"),
-    Modulators: ("load", "play", "spec", "channels", "max_samples"),
+    Modulators: ("load", "play", "spec", "channels", "max_samples", "most_samples"),
     Photodetectors: (
         "arm",
         "fetch",
@@ -185,7 +194,7 @@ class Rig:
         self.clock.wait_until(self._settled)
         whole = np.zeros((len(volts), self.modulators.channels))
         whole[:, self.modulator_channels] = volts
-        chunk = min(self.modulators.max_samples, self.photodetectors.most_samples(averages))
+        chunk = longest_batch(self.modulators, self.photodetectors, averages, self.timing)
         played = replace(self.timing, plays=averages)
         signals, saturated = [], []
         for first in range(0, len(whole), chunk):

@@ -176,6 +176,9 @@ class BankOfModulators(Modulators):
     def _close(self) -> None:
         self._together.close()
 
+    def most_samples(self, timing: Timing) -> int:
+        return min(m.most_samples(timing) for m in self._banks)
+
     def _load(self, drive: FloatArray, timing: Timing) -> None:
         self._together.all(
             [
@@ -201,10 +204,7 @@ class BankOfPhotodetectors(Photodetectors):
             raise ConfigError(f"{name}: the members of a bank of photodetectors have other ranges")
         most = min(m.max_samples for m in members)
         channels = sum(m.channels for m in members)
-        readings = min(
-            (m.max_readings for m in members if m.max_readings is not None), default=None
-        )
-        super().__init__(name, channels, _joined(members), members[0].ranges, most, readings)
+        super().__init__(name, channels, _joined(members), members[0].ranges, most)
         self.members = tuple(members)
         self._banks = tuple(members)
         self._together = _Together(members)
@@ -220,6 +220,9 @@ class BankOfPhotodetectors(Photodetectors):
 
     def _set_range(self, index: int) -> None:
         self._together.all([lambda m=m: m.set_range(index) for m in self._banks])  # type: ignore[misc]
+
+    def most_samples(self, averages: int, timing: Timing) -> int:
+        return min(m.most_samples(averages, timing) for m in self._banks)
 
     def _arm(self, samples: int, averages: int, timing: Timing) -> None:
         self._together.all(

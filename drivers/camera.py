@@ -159,6 +159,10 @@ class Camera(Photodetectors):
             )
         self._exposure = found
 
+    def most_samples(self, averages: int, timing: Timing) -> int:
+        """``max_samples`` counts every picture."""
+        return super().most_samples(averages * timing.samples_per_reading, timing)
+
     def _arm(self, samples: int, averages: int, timing: Timing) -> None:
         each = timing.samples_per_reading
         count = samples * averages * each

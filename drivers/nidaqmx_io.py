@@ -294,7 +294,8 @@ class NiPatterns(Modulators):
         self._daq = Daq(name, options, "ao")
         self._options = options
         spec = ChannelSpec(unit="V", low=options.low, high=options.high, resolution=GRAIN)
-        super().__init__(name, len(self._daq.channels), spec, options.max_samples)
+        most = options.max_samples
+        super().__init__(name, len(self._daq.channels), spec, most, max_played=most)
         self.terminals = tuple(self._daq.channels)
         self._task: Any = None
         self._loaded: float | None = None
@@ -429,6 +430,10 @@ class NiInputs(Photodetectors):
 
     def _set_range(self, index: int) -> None:
         self._make(index)
+
+    def most_samples(self, averages: int, timing: Timing) -> int:
+        """The buffer holds every reading of every play."""
+        return super().most_samples(averages * timing.samples_per_reading, timing)
 
     def _arm(self, samples: int, averages: int, timing: Timing) -> None:
         each = timing.samples_per_reading

@@ -16,7 +16,8 @@ from hilonn.typing import FloatArray
 class Modulators(Bank):
     """A bank that plays ``(samples, channels)`` patterns. ``max_samples`` = 1 is unbuffered.
 
-    ``stored_patterns`` is how many patterns the box can keep and address (DMDs); 0 = none.
+    ``stored_patterns`` is how many patterns the box can keep and address (DMDs); 0 = none. ``max_played`` is what a box
+    keeps that stores every play of a batch and every reading's share of a sample; None: it repeats by itself.
     """
 
     final_verbs: ClassVar[frozenset[str]] = frozenset({"load", "play", "safe_state"})
@@ -28,10 +29,19 @@ class Modulators(Bank):
         spec: ChannelSpec,
         max_samples: int,
         stored_patterns: int = 0,
+        max_played: int | None = None,
     ) -> None:
         super().__init__(name, channels, spec)
         self.max_samples = max_samples
         self.stored_patterns = stored_patterns
+        self.max_played = max_played
+
+    def most_samples(self, timing: Timing) -> int:
+        """The longest batch that can be loaded with ``timing``; 1 where not even that fits, which ``load`` refuses."""
+        if self.max_played is None:
+            return self.max_samples
+        repeats = timing.plays * timing.samples_per_reading
+        return max(1, min(self.max_samples, self.max_played // repeats))
 
     def load(self, drive: FloatArray, timing: Timing) -> None:
         """Store ``drive`` (samples, channels), in the spec's unit, to be played ``timing.plays`` times over."""

@@ -50,8 +50,8 @@ class Photodetectors(Bank):
         self._set_range(index)
         self.range = index
 
-    def most_samples(self, averages: int) -> int:
-        """The longest batch that one reading takes at so many averages; 1 where not even that fits, which ``arm`` refuses."""
+    def most_samples(self, averages: int, timing: Timing) -> int:
+        """The longest batch that one reading takes at so many averages and ``timing``; 1 where not even that fits, which ``arm`` refuses."""
         if self.max_readings is None:
             return self.max_samples
         return max(1, min(self.max_samples, self.max_readings // averages))

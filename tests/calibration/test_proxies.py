@@ -137,6 +137,25 @@ def test_every_drive_passes_the_gate(tmp_path: Path) -> None:
     assert 4.5 < highest[0] <= 5.2
 
 
+def test_modulators_that_store_every_play_get_batches_that_they_hold(tmp_path: Path) -> None:
+    loaded: list[int] = []
+    load = Modulators.load
+
+    def seen(self: Modulators, drive: np.ndarray, timing: Timing) -> None:
+        loaded.append(len(drive))
+        load(self, drive, timing)
+
+    with Bench.open(bench_file(tmp_path), record="nominal") as bench:
+        modulators = next(d for d in bench.devices.values() if isinstance(d, Modulators))
+        modulators.max_played = 100
+        rig = rig_of(bench)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Modulators, "load", seen)
+            signal, _ = rig.read(np.zeros((30, 4)), 8)
+        assert signal.shape == (30, 8)
+        assert loaded == [12, 12, 6]
+
+
 def test_a_box_that_keeps_every_play_gets_batches_that_it_holds(tmp_path: Path) -> None:
     """Means of ``averages`` plays: the modulators play that often, and samples times plays fit the detectors' memory."""
     loaded: list[tuple[int, int]] = []
@@ -155,5 +174,7 @@ def test_a_box_that_keeps_every_play_gets_batches_that_it_holds(tmp_path: Path) 
             signal, _ = rig.read(np.zeros((30, 4)), 8)
         assert signal.shape == (30, 8)
         assert loaded == [(12, 8), (12, 8), (6, 8)]
-        assert detectors.most_samples(1) == 100
-        assert detectors.most_samples(1000) == 1  # which arm() refuses where the box does
+        assert detectors.most_samples(1, rig.timing) == 100
+        assert (
+            detectors.most_samples(1000, rig.timing) == 1
+        )  # which arm() refuses where the box does

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from hilonn.devices import Device, Timing
+from hilonn.devices import Device, Timing, longest_batch
 from hilonn.drivers import nidaqmx_io
 from hilonn.drivers.nidaqmx_io import nidaqmx_inputs, nidaqmx_outputs, nidaqmx_patterns, physical
 from hilonn.errors import ConfigError, ConnectionLost, DeviceError, DeviceTimeout
@@ -108,6 +108,26 @@ def test_a_pattern_is_played_once_and_its_averages_after_it(
     player.play()
     assert bench.played[-1].shape[1] == max(samples * plays * each, 2)  # not NI's 1000
     np.testing.assert_allclose(reader.fetch().signal, drive)
+
+
+def test_the_longest_batch_is_told_with_its_plays_and_is_taken(
+    bench: Bench, opened: list[Device]
+) -> None:
+    player = made(nidaqmx_patterns, "ao0:1", max_samples=20)
+    reader = made(nidaqmx_inputs, "ai0:1", clock=CLOCK, max_samples=14)
+    player.name, reader.name = "player", "reader"
+    for device in (player, reader):
+        device.open()
+        opened.append(device)
+    timing = Timing(1e-4, samples_per_reading=2, plays=3)
+    assert (player.most_samples(timing), reader.most_samples(3, timing)) == (3, 2)
+    assert longest_batch(player, reader, 3, timing) == 2
+    reader.arm(2, 3, timing)
+    with pytest.raises(ConfigError, match="the buffer holds 14"):
+        reader.arm(3, 3, timing)
+    player.load(np.zeros((3, 2)), timing)
+    with pytest.raises(DeviceError, match="the buffer holds 20"):
+        player.load(np.zeros((4, 2)), timing)
 
 
 def test_what_was_not_clocked_is_a_timeout_and_the_next_batch_is_right(
