@@ -67,8 +67,24 @@ class _Together:
             pool.shutdown(wait=True)
 
     def all(self, work: Sequence[Callable[[], T]]) -> list[T]:
-        if self._pool is None:
-            return [do() for do in work]
+        return [do() for do in work] if self._pool is None else self._by(self._pool, work)
+
+    def safe_state(self) -> None:
+        """Of every member, whatever becomes of another's; by threads of their own, none of which waits for a member that hangs."""
+        if self._pool is not None:
+            with ThreadPoolExecutor(len(self.members), "bank, safe state") as pool:
+                self._by(pool, [m.safe_state for m in self.members])
+            return
+        errors = []
+        for member in self.members:
+            try:
+                member.safe_state()
+            except Exception as error:  # noqa: BLE001 - raised when all were made safe
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def _by(self, pool: ThreadPoolExecutor, work: Sequence[Callable[[], T]]) -> list[T]:
         gate = self.members[0].gate
         plan = gate.plans.current
 
@@ -76,7 +92,7 @@ class _Together:
             with gate.passed(plan):  # interlocks: the bank has asked, for all of them
                 return do()
 
-        futures = [self._pool.submit(passed, do) for do in work]
+        futures = [pool.submit(passed, do) for do in work]
         errors = [error for f in futures if (error := f.exception()) is not None]
         if errors:
             raise errors[0]
@@ -148,7 +164,7 @@ class BankOfPhaseShifters(PhaseShifters):
         return np.concatenate(self._together.all([m.read_back for m in self._banks]))
 
     def _safe_state(self) -> None:
-        self._together.all([m.safe_state for m in self._banks])
+        self._together.safe_state()
 
 
 class BankOfModulators(Modulators):
@@ -193,7 +209,7 @@ class BankOfModulators(Modulators):
             starting.play()
 
     def _safe_state(self) -> None:
-        self._together.all([m.safe_state for m in self._banks])
+        self._together.safe_state()
 
 
 class BankOfPhotodetectors(Photodetectors):
@@ -237,7 +253,7 @@ class BankOfPhotodetectors(Photodetectors):
         )
 
     def _safe_state(self) -> None:
-        self._together.all([m.safe_state for m in self._banks])
+        self._together.safe_state()
 
 
 def _build(name: str, options: Any, members: Sequence[Device]) -> Device:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hilonn.bench import Bench
-from hilonn.devices import ChannelSpec, Identity, PhaseShifters
+from hilonn.devices import ChannelSpec, Identity, PhaseShifters, device
 from hilonn.drivers.bank import (
     BankOfModulators,
     BankOfPhaseShifters,
     BankOfPhotodetectors,
 )
 from hilonn.drivers.options import Options
-from hilonn.errors import ConfigError, DeviceError, LimitError
+from hilonn.errors import ConfigError, DeviceError, LimitError, SafeStateTaken
 from hilonn.registry import Driver, register
 from hilonn.simulators import Plant, resolve
 from hilonn.simulators.devices import (
@@ -67,6 +69,10 @@ class Box(PhaseShifters):
         super().__init__(name, 2, ChannelSpec("V", 0.0, high, resistance=100.0))
         self.held: FloatArray = np.zeros(2)
         self.broken = broken
+        self.stuck_on = False
+        self.answers = threading.Event()
+        self.answers.set()
+        self.entered = threading.Event()
 
     def identity(self) -> Identity:
         return Identity("lab", "box", self.name)
@@ -80,12 +86,17 @@ class Box(PhaseShifters):
     def _write(self, drive: FloatArray) -> None:
         if self.broken:
             raise DeviceError(f"{self.name} is broken")
+        self.entered.set()
+        self.answers.wait()
         self.held = drive
 
     def _read_back(self) -> FloatArray:
         return self.held
 
     def _safe_state(self) -> None:
+        if self.stuck_on:
+            raise DeviceError(f"{self.name} is broken")
+        self.answers.wait()
         self.held = np.zeros(2)
 
 
@@ -160,6 +171,57 @@ def test_a_box_that_measures_below_zero_is_made_safe(tmp_path: Path) -> None:
         box.held = np.array([-1e-3, 4.0])  # as found, and beyond what the bench allows
         bench.safe_state()
         np.testing.assert_array_equal(box.held, 0.0)
+
+
+def test_a_member_that_hangs_keeps_no_other_from_its_safe_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device, "LONGEST_TURN", 0.02)
+    hung, well = Box("hung"), Box("well")
+    with hung, well, BankOfPhaseShifters("heaters", [hung, well]) as bank:
+        bank.write(np.ones(4))
+        hung.entered.clear()
+        hung.answers.clear()
+        late = []
+
+        def call(verb: Callable[[], None]) -> None:
+            try:
+                verb()
+            except (DeviceError, SafeStateTaken) as error:
+                late.append(error)
+
+        threads = [
+            threading.Thread(target=call, args=(verb,))
+            for verb in (lambda: bank.write(np.full(4, 2.0)), bank.safe_state)
+        ]
+        try:
+            threads[0].start()
+            assert hung.entered.wait(10.0)
+            threads[1].start()
+            deadline = time.monotonic() + 10.0
+            while well.held.any() and time.monotonic() < deadline:
+                time.sleep(0.005)
+            np.testing.assert_array_equal(well.held, 0.0)
+            assert hung.held.any()  # its safe state is still in the wire
+        finally:
+            hung.answers.set()
+            for thread in threads:
+                thread.join(10.0)
+        np.testing.assert_array_equal(hung.held, 0.0)
+        assert late
+
+
+def test_a_broken_member_keeps_no_other_from_its_safe_state() -> None:
+    boxes = [Box("a"), Box("b")]
+    for box in boxes:
+        box.nonblocking = True
+    with boxes[1], BankOfPhaseShifters("heaters", boxes) as bank:
+        bank.write(np.ones(4))
+        boxes[0].stuck_on = True
+        with pytest.raises(DeviceError, match="a is broken"):
+            bank.safe_state()
+        np.testing.assert_array_equal(boxes[1].held, 0.0)
+        boxes[0].stuck_on = False
 
 
 def test_limits_of_the_bank_itself_are_refused(tmp_path: Path) -> None:
