@@ -126,6 +126,11 @@ class _Bank:
     began: float = 0.0
     took: float = 0.0
     """s on the clock that the last write took."""
+    slow: bool = False
+    """Whether any channel has a slew rate."""
+
+    def __post_init__(self) -> None:
+        self.slow = bool(np.isfinite(self.slew).any())
 
     def watts(self, drive: FloatArray) -> FloatArray:
         """What each channel takes at ``drive`` (..., channels); the resistance is known."""
@@ -286,7 +291,7 @@ class SafetyGate:
         if device.members:
             return
         bank = self._banks[device.name]
-        slow = bool(np.isfinite(bank.slew).any()) and device.tells
+        slow = bank.slow and device.tells
         if bank.resistance is None and not slow:
             return
         drive = device.read_back()
@@ -355,11 +360,11 @@ class SafetyGate:
 
     def _bring(self, device: Actuators, drive: FloatArray) -> None:
         parts = self._parts(device)
-        slew = np.concatenate([part.slew for part in parts])
-        finite = np.isfinite(slew)
-        if not finite.any():
+        if not any(part.slow for part in parts):
             device.write(drive)
             return
+        slew = np.concatenate([part.slew for part in parts])
+        finite = np.isfinite(slew)
         drive = device.check_drive(drive, "write", (device.channels,))
         start = self._start(device)
         step = np.abs(drive - start)
@@ -432,7 +437,7 @@ class SafetyGate:
             bank = self._banks[device.name]
             if bank.last is None and not device.tells:
                 return  # from where it is thought to stand to off might be a way up
-            if np.isfinite(bank.slew).any() or 2 * bank.took <= RAMP_SECONDS:
+            if bank.slow or 2 * bank.took <= RAMP_SECONDS:
                 self.ramp(device, device.nearest_to_zero())
 
     def lowering(self, device: Device) -> float:
@@ -596,7 +601,7 @@ class SafetyGate:
             and (np.abs(drive) <= np.abs(bank.last)).all()
         ):
             # Down from a state that the limits forbid, found so or left by a failure.
-            if np.isfinite(bank.slew).any():
+            if bank.slow:
                 self._slow_enough(device, drive, bank)
             return
         self._inside(device, "write", drive, bank.low, bank.high, "limit")
@@ -609,7 +614,7 @@ class SafetyGate:
             if not self._here.passed:  # a bank over several boxes has asked for all of them
                 others = sum(b.power for name, b in self._banks.items() if name != device.name)
                 self._within_total(device, bank.asked + others)
-        if np.isfinite(bank.slew).any():
+        if bank.slow:
             self._slow_enough(device, drive, bank)
         bank.power = max(bank.power, bank.asked)  # until it is written: another thread may ask
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import repeat
@@ -89,18 +88,23 @@ class Detection:
     def _drawn_ahead(
         self, worker: ThreadPoolExecutor, shape: tuple[int, int], repeats: int
     ) -> Iterator[FloatArray]:
-        def draw() -> Future[FloatArray]:
-            return worker.submit(self._rng.standard_normal, shape)
+        most = max(1, AHEAD // (shape[0] * shape[1]))  # readings drawn at once
+
+        def draw(count: int) -> Future[FloatArray]:
+            return worker.submit(self._rng.standard_normal, (count, *shape))
 
         def drawn() -> Iterator[FloatArray]:
-            for left in reversed(range(repeats)):
-                noise = coming.popleft().result()
-                if left > len(coming):
-                    coming.append(draw())
-                yield noise
+            coming, left = first, repeats - min(most, repeats)
+            while True:
+                block = coming.result()
+                if left:
+                    coming = draw(min(most, left))
+                yield from block
+                if not left:
+                    return
+                left -= min(most, left)
 
-        depth = max(1, min(repeats, AHEAD // (shape[0] * shape[1])))
-        coming = deque(draw() for _ in range(depth))  # begins now, not at the first use
+        first = draw(min(most, repeats))  # begins now, not at the first use
         return drawn()
 
     def read(

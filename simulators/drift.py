@@ -67,7 +67,7 @@ class Drift:
         if elapsed > 0:
             self._now = now
             if self._wanders:
-                self._step(slice(0, 1), elapsed)
+                self._step_oscillator(elapsed)
             waited = now - self._inputs_since
             if self._fibres_move and waited >= self._input_interval:
                 self._step(slice(1, None), waited)
@@ -83,6 +83,12 @@ class Drift:
         self._slow = self._slow + moved  # never in place: modulation keeps what the last one gave
         self._view()
         return True
+
+    def _step_oscillator(self, elapsed: float) -> None:
+        """``_step`` of the one walk that steps at every play."""
+        sd, time = float(self._sd[0]), float(self._time[0])
+        fresh = math.sqrt(-math.expm1(-2 * elapsed / time)) * self._fast_rng.standard_normal()
+        self._walk[0] = math.exp(-elapsed / time) * self._walk[0] + sd * fresh
 
     def _step(self, part: slice, elapsed: float) -> None:
         """One exact step of the Ornstein-Uhlenbeck walks ``part``."""

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 SETTLED = 1e-4
 """rad: a heater's lag below this is not followed."""
 
-LINEAR = 0.05
-"""rad: up to this lag the chip is interpolated between its start and its end (error lag^2 / 2)."""
+LINEAR = 0.1
+"""rad: up to this lag the chip is interpolated between its start and its end, both exact (error lag^2 / 8)."""
 
 FULL_SCALE = 2.0
 """Largest range over the largest reading expected."""
@@ -336,8 +336,11 @@ class Plant:
         if not self.switch or self.truth.heaters == self.truth.chip_heaters:
             dark: ComplexArray = np.zeros(len(left), np.complex128)
             return dark
-        phases = self.heaters.lo_phases(left) + (float(self._base[-1]) + self.drift.lo)
-        return math.sqrt(power) * angles_to_field(phases)
+        still = float(self._base[-1]) + self.drift.lo
+        if left is _SETTLED:
+            phase = self.heaters.lo_phase() + still
+            return np.array([math.sqrt(power) * complex(math.cos(phase), math.sin(phase))])
+        return math.sqrt(power) * angles_to_field(self.heaters.lo_phases(left) + still)
 
     # State
 

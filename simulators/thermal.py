@@ -6,9 +6,25 @@ import math
 
 import numpy as np
 
+from hilonn.mesh.jit import kernel
 from hilonn.simulators.presets import PlantParameters
 from hilonn.simulators.truth import FULL_TURN, Truth
 from hilonn.typing import FloatArray, Snapshot
+
+
+@kernel
+def _heat(drive: FloatArray, conductance: FloatArray, rise: FloatArray, power: FloatArray) -> None:
+    for i in range(drive.size):
+        cold = drive[i] * drive[i] * conductance[i]
+        power[i] = 2 * cold / (1 + np.sqrt(1 + rise[i] * cold))
+
+
+@kernel
+def _largest(missing: FloatArray, per_pi: FloatArray) -> float:
+    largest = 0.0
+    for i in range(missing.size):
+        largest = max(largest, abs(missing[i]) * per_pi[i])
+    return largest
 
 
 class Heaters:
@@ -22,7 +38,6 @@ class Heaters:
         self._tau = p.heater_time_constant
         self._nonlinearity = p.thermo_optic_nonlinearity
         self._cold_conductance = 1 / truth.resistance
-        self._hot = p.resistance_rise > 0
         self._rise = 4 * truth.resistance_rise
         self._per_pi = 1 / truth.power_per_pi
         self._alive = ~truth.dead
@@ -67,15 +82,14 @@ class Heaters:
         self._measure_missing()
 
     def _measure_missing(self) -> None:
-        gap = np.abs(self._missing) * self._per_pi
         chip = self._truth.chip_heaters
-        self._missing_phase = math.pi * float(gap[:chip].max())
-        self._missing_phase_lo = math.pi * float(gap[chip:].max(initial=0.0))
+        self._missing_phase = math.pi * _largest(self._missing[:chip], self._per_pi[:chip])
+        self._missing_phase_lo = math.pi * _largest(self._missing[chip:], self._per_pi[chip:])
 
     def _powers(self, drive: FloatArray) -> FloatArray:
         """P = V^2 / R(P) with R = R0 (1 + rise P): the positive root, finite without rise."""
-        cold = drive * drive * self._cold_conductance
-        power = 2 * cold / (1 + np.sqrt(1 + self._rise * cold)) if self._hot else cold
+        power = np.empty_like(drive)
+        _heat(drive, self._cold_conductance, self._rise, power)
         if not self._all_alive:
             power = np.where(self._alive, power, 0.0)
         if self._any_stuck:
@@ -104,6 +118,11 @@ class Heaters:
         bend = self._nonlinearity
         own: FloatArray = ratio * ((math.pi * bend / 2) * ratio + math.pi * (1 - bend))
         return own
+
+    def lo_phase(self) -> float:
+        """The local oscillator heater's own phase when nothing is missing."""
+        ratio = float(self.target[-1] * self._per_pi[-1])
+        return math.pi * ratio * (1 + self._nonlinearity * (ratio / 2 - 1))
 
     def lo_phases(self, left: FloatArray) -> FloatArray:
         """The local oscillator heater's own phase for each share ``left`` of the step missing."""

@@ -20,9 +20,12 @@ LARGEST = 1e5
 
 # Without ``reassoc``, which would fold the two parts of pi/2 into one.
 @numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
-def _both(angle: FloatArray, sine: FloatArray, cosine: FloatArray) -> None:
+def _both(angle: FloatArray, sine: FloatArray, cosine: FloatArray) -> bool:
+    """False where an angle is beyond ``LARGEST``, or is not a number."""
+    within = 0
     for i in range(angle.size):
         x = angle[i]
+        within += abs(x) <= LARGEST
         quarter = np.rint(x * 0.6366197723675814)
         r = x - quarter * 1.5707963109016418
         r = r - quarter * 1.5893254773528196e-08
@@ -43,6 +46,7 @@ def _both(angle: FloatArray, sine: FloatArray, cosine: FloatArray) -> None:
         b = s if odd else c
         sine[i] = -a if turn >= 2.0 else a
         cosine[i] = -b if (turn == 1.0) | (turn == 2.0) else b
+    return within == angle.size
 
 
 def sincos(angles: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -54,8 +58,7 @@ def sincos(angles: FloatArray) -> tuple[FloatArray, FloatArray]:
         return np.sin(angles), np.cos(angles)
     whole = np.ascontiguousarray(angles, np.float64)
     sine, cosine = np.empty_like(whole), np.empty_like(whole)
-    if whole.size and not abs(whole).max() <= LARGEST:
+    if not _both(whole.ravel(), sine.ravel(), cosine.ravel()):
         with np.errstate(invalid="ignore"):
             return np.sin(whole), np.cos(whole)
-    _both(whole.ravel(), sine.ravel(), cosine.ravel())
     return sine, cosine

@@ -24,9 +24,12 @@ class Compiler:
         # on every machine, since a batch's crosstalk is iterated until its worst tile has converged.
         self._share = max(2, 256 // max(chip.outputs, 1))
 
-    def compile(self, matrices: FloatArray, near: Sequence[Settings | None]) -> CompiledTiles:
-        """Begin with ``matrices`` (tiles, m, n), each to be programmed nearest to its ``near``."""
-        return self._begin(self._chip.compile, matrices, near)
+    def compile(
+        self, matrices: FloatArray, near: Sequence[Settings | None], ahead: bool = False
+    ) -> CompiledTiles:
+        """Begin with ``matrices`` (tiles, m, n), each to be programmed nearest to its ``near``. ``ahead``: others are asked for
+        before them."""
+        return self._begin(self._chip.compile, matrices, near, ahead)
 
     def follow(self, matrices: FloatArray, near: Sequence[Settings]) -> list[Settings]:
         """``chip.follow`` of all tiles, on every core."""
@@ -37,6 +40,7 @@ class Compiler:
         what: Callable[..., list[Settings]],
         matrices: FloatArray,
         near: Sequence[Settings | None],
+        ahead: bool = False,
     ) -> CompiledTiles:
         jobs = [
             partial(
@@ -46,12 +50,13 @@ class Compiler:
             )
             for first in range(0, len(matrices), self._share)
         ]
-        if WORKERS < 1 or len(jobs) < 2:
+        if WORKERS < 1 or (len(jobs) < 2 and not ahead):
             return CompiledTiles(jobs, [None] * len(jobs), self._share)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(WORKERS, "compile")
-        # The first is done by whoever asks for it, at once.
-        return CompiledTiles(jobs, [None, *map(self._pool.submit, jobs[1:])], self._share)
+        mine = 0 if ahead else 1  # the first is done by whoever asks for it, at once
+        begun = [None] * mine + [self._pool.submit(job) for job in jobs[mine:]]
+        return CompiledTiles(jobs, begun, self._share)
 
 
 class CompiledTiles:

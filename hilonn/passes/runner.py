@@ -20,6 +20,7 @@ from hilonn.passes.log import PassLog
 from hilonn.passes.placement import Placement
 from hilonn.passes.plan import PlannedPass, plan
 from hilonn.passes.request import PassRequest, Trace, Weights
+from hilonn.passes.turns import short_turns
 from hilonn.typing import FloatArray, IntArray, Snapshot
 
 OVERLOAD_STEP = 1.4
@@ -185,6 +186,10 @@ class PassRunner:
         """
         if any(request.direction == "backward" for request in requests):
             return self._run_backward(requests)
+        with short_turns():
+            return self._run(requests)
+
+    def _run(self, requests: Sequence[PassRequest]) -> list[Trace]:
         for request in requests:
             if request.averages < 1:
                 raise ConfigError(f"a request asks for {request.averages} averages")
@@ -192,6 +197,7 @@ class PassRunner:
         after: list[list[FloatArray]] = [[] for _ in requests]
         before: list[list[FloatArray]] = [[] for _ in requests]
         passes = plan(requests, self.placements).passes
+        self._compile_all(passes, requests)
         position = 0
         while position < len(passes):
             first = passes[position]
@@ -315,13 +321,22 @@ class PassRunner:
         if any(r.pair is not None for r in requests):
             self._pair_retake(f"layer {layer} saturated ({error})")
 
-    def _compile(self, index: int, weights: Weights) -> None:
+    def _compile_all(self, passes: Sequence[PlannedPass], requests: Sequence[PassRequest]) -> None:
+        """Begin with every layer, in the order of light: later ones are ready when the light of earlier ones is read."""
+        begun: set[int] = set()
+        for planned in passes:
+            if planned.layer not in begun:
+                weights = requests[planned.requests[0]].weights
+                self._compile(planned.layer, weights, ahead=bool(begun))
+                begun.add(planned.layer)
+
+    def _compile(self, index: int, weights: Weights, ahead: bool = False) -> None:
         tiles = self._tiles[index]
         if tiles.weights is not weights[index]:
             started = time.perf_counter()
             blocks = self.placements[index].blocks(weights[index])
             near: Sequence[Settings | None] = tiles.all() or [None] * len(blocks)
-            tiles.settings = self._compiler.compile(blocks, near)
+            tiles.settings = self._compiler.compile(blocks, near, ahead)
             tiles.weights = weights[index]
             self.statistics.compile_seconds += time.perf_counter() - started
 
