@@ -11,16 +11,7 @@ import numpy as np
 
 from hilonn.chips.nominal import Nominal
 from hilonn.clock import Clock
-from hilonn.devices import (
-    Actuators,
-    Device,
-    Laser,
-    Modulators,
-    Photodetectors,
-    Switch,
-    Timing,
-    longest_batch,
-)
+from hilonn.devices import Actuators, Device, Laser, Modulators, Photodetectors, Switch, Timing
 from hilonn.errors import CalibrationError, SaturationError
 from hilonn.registry import Wire
 from hilonn.typing import BoolArray, FloatArray, IntArray
@@ -194,8 +185,9 @@ class Rig:
         self.clock.wait_until(self._settled)
         whole = np.zeros((len(volts), self.modulators.channels))
         whole[:, self.modulator_channels] = volts
-        chunk = longest_batch(self.modulators, self.photodetectors, averages, self.timing)
         played = replace(self.timing, plays=averages)
+        readable = self.photodetectors.most_samples(averages, self.timing)
+        chunk = min(self.modulators.most_samples(played), readable)
         signals, saturated = [], []
         for first in range(0, len(whole), chunk):
             piece = whole[first : first + chunk]

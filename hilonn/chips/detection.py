@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from hilonn.chips.chip import ChipStatistics
-from hilonn.devices import DetectorReadings, Modulators, Photodetectors, Timing, longest_batch
+from hilonn.devices import DetectorReadings, Modulators, Photodetectors, Timing
 from hilonn.errors import SaturationError
 from hilonn.records import InstrumentRecord
 from hilonn.typing import BoolArray, FloatArray, IntArray
@@ -158,7 +158,8 @@ class Detection:
         ready: Callable[[], None] | None,
     ) -> tuple[FloatArray, float]:
         played = replace(self._timing, plays=averages)
-        chunk = longest_batch(modulators, self._detectors, averages, self._timing)
+        readable = self._detectors.most_samples(averages, self._timing)
+        chunk = min(modulators.most_samples(played), readable)
         parts: list[DetectorReadings] = []
         started, took = time.perf_counter(), self._statistics.took
         for first in range(0, len(drive), chunk):

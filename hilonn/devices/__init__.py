@@ -1,7 +1,6 @@
 """Device interfaces: vector verbs, final where they change hardware."""
 
 from hilonn.devices.actuators import Actuators, PhaseShifters
-from hilonn.devices.batches import longest_batch
 from hilonn.devices.device import Bank, Device, put_behind
 from hilonn.devices.gate import Gate, OpenGate
 from hilonn.devices.modulators import Modulators
@@ -26,6 +25,5 @@ __all__ = [
     "TemperatureController",
     "Timing",
     "dark_readings",
-    "longest_batch",
     "put_behind",
 ]

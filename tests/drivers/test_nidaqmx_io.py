@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from hilonn.devices import Device, Timing, longest_batch
+from hilonn.devices import Device, Timing
 from hilonn.drivers import nidaqmx_io
 from hilonn.drivers.nidaqmx_io import nidaqmx_inputs, nidaqmx_outputs, nidaqmx_patterns, physical
 from hilonn.errors import ConfigError, ConnectionLost, DeviceError, DeviceTimeout
@@ -121,7 +121,6 @@ def test_the_longest_batch_is_told_with_its_plays_and_is_taken(
         opened.append(device)
     timing = Timing(1e-4, samples_per_reading=2, plays=3)
     assert (player.most_samples(timing), reader.most_samples(3, timing)) == (3, 2)
-    assert longest_batch(player, reader, 3, timing) == 2
     reader.arm(2, 3, timing)
     with pytest.raises(ConfigError, match="the buffer holds 14"):
         reader.arm(3, 3, timing)
