@@ -50,6 +50,8 @@ class Compiler:
             )
             for first in range(0, len(matrices), self._share)
         ]
+        # One tile is worked out in about the time that another thread needs to take it over.
+        ahead = ahead and len(matrices) > 1
         if WORKERS < 1 or (len(jobs) < 2 and not ahead):
             return CompiledTiles(jobs, [None] * len(jobs), self._share)
         if self._pool is None:
