@@ -44,13 +44,20 @@ def save(made: Figure, path: Path) -> None:
         made.savefig(path.with_suffix(".png"), dpi=150)
 
 
+def line(index: int) -> dict[str, Any]:
+    """How the curve number ``index`` is drawn: colours and markers, then the same dashed, with open markers."""
+    again, of = divmod(index, len(COLOURS))
+    style = {"color": COLOURS[of], "marker": MARKERS[of]}
+    return style if again == 0 else {**style, "linestyle": "--", "markerfacecolor": "white"}
+
+
 def comparison(outcomes: Sequence[Outcome]) -> Figure:
     """Accuracy against passes, and against chip time: mean over seeds, and the spread."""
     from matplotlib import rc_context
 
     rules = list(dict.fromkeys(o.rule for o in outcomes))
     with rc_context(STYLE):
-        made, axes = figure(10, 4, 2)
+        made, axes = figure(11, 4, 2)
         for axis, column, title in zip(axes, (0, 1), ("passes", "chip time (s)"), strict=True):
             for index, rule in enumerate(rules):
                 curves = [np.array(o.curve) for o in outcomes if o.rule == rule and o.curve]
@@ -59,21 +66,15 @@ def comparison(outcomes: Sequence[Outcome]) -> Figure:
                 shortest = min(len(c) for c in curves)
                 where = np.mean([c[:shortest, column] for c in curves], axis=0)
                 values = 100 * np.array([c[:shortest, 2] for c in curves])
-                colour = COLOURS[index % len(COLOURS)]
-                axis.plot(
-                    where,
-                    values.mean(axis=0),
-                    color=colour,
-                    marker=MARKERS[index % len(MARKERS)],
-                    markevery=max(1, shortest // 10),
-                    label=rule,
-                )
-                axis.fill_between(
-                    where, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, lw=0
-                )
+                style = line(index)
+                often = max(1, shortest // 10)
+                axis.plot(where, values.mean(axis=0), markevery=often, label=rule, **style)
+                low, high = values.min(axis=0), values.max(axis=0)
+                axis.fill_between(where, low, high, color=style["color"], alpha=0.15, lw=0)
             axis.set_xlabel(title)
             axis.set_ylabel("validation accuracy (%)")
-        axes[0].legend(frameon=False)
+        handles, labels = axes[0].get_legend_handles_labels()
+        made.legend(handles, labels, frameon=False, loc="outside right upper")
     return made
 
 
@@ -90,16 +91,10 @@ def curves(
     with rc_context(STYLE):
         made, (axis,) = figure(6, 4)
         for index, (name, (where, values)) in enumerate(series.items()):
-            colour = COLOURS[index % len(COLOURS)]
-            axis.plot(
-                where,
-                np.nanmean(values, axis=0),
-                color=colour,
-                marker=MARKERS[index % len(MARKERS)],
-                label=name,
-            )
+            style = line(index)
+            axis.plot(where, np.nanmean(values, axis=0), label=name, **style)
             low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
-            axis.fill_between(where, low, high, color=colour, alpha=0.15, lw=0)
+            axis.fill_between(where, low, high, color=style["color"], alpha=0.15, lw=0)
         if logarithmic:
             axis.set_xscale("log")
         axis.set_xlabel(across)
