@@ -161,3 +161,13 @@ def test_several_readings_a_sample_average_like_plays() -> None:
     top.modulators.play()
     np.testing.assert_allclose(top.detectors.fetch().signal.std(axis=0), 4.5e-6, rtol=0.03)
     assert top.plant.clock.now() == pytest.approx(4 * SAMPLES * 1e-5)
+
+
+@pytest.mark.parametrize("samples", [50, 5000])
+def test_a_mean_of_plays_is_the_mean_of_as_many_single_ones(samples: int) -> None:
+    """Drawn by another thread in blocks, or here reading by reading: the numbers are the same."""
+    at_once, singly = crossbar(real=("detector_noise",)), crossbar(real=("detector_noise",))
+    inputs = np.full((samples, 2), 0.1)
+    found = at_once.read(inputs, averages=30).signal
+    single = sum(singly.read(inputs).signal for _ in range(30)) / 30
+    np.testing.assert_array_equal(found, single)
