@@ -25,12 +25,16 @@ from hilonn.devices import (
     Timing,
 )
 from hilonn.drivers.options import Options
-from hilonn.errors import ConfigError
+from hilonn.errors import ConfigError, tell_too
 from hilonn.registry import Driver
+from hilonn.safe_order import make_safe
 from hilonn.typing import FloatArray
+from hilonn.workers import Worker
 
 B = TypeVar("B", bound=Bank)
 T = TypeVar("T")
+LONGEST_SAFE_STATE = 20.0
+"""s that members may take for it, all at once: twice what one waits for a verb that hangs."""
 _ARRAYS = (
     "low",
     "high",
@@ -50,41 +54,30 @@ class BankOptions(Options):
 
 
 class _Together:
-    """Runs one thing on every member at once. Every member's error is waited for; the first is raised."""
+    """Runs one thing on every member at once. Every member's error is waited for; the first is raised, and tells the others."""
 
     def __init__(self, members: Sequence[Device]) -> None:
         self.members = tuple(members)
         self._pool: ThreadPoolExecutor | None = None
+        self._savers: dict[str, Worker] = {}
 
     def open(self) -> None:
         waiting = [m for m in self.members if not m.nonblocking]
         if len(waiting) > 1:
             self._pool = ThreadPoolExecutor(len(waiting), "bank")
+            self._savers = {m.name: Worker(f"{m.name}, safe state") for m in waiting}
 
     def close(self) -> None:
         pool, self._pool = self._pool, None
+        savers, self._savers = self._savers, {}
+        for saver in savers.values():
+            saver.end()
         if pool is not None:
             pool.shutdown(wait=True)
 
     def all(self, work: Sequence[Callable[[], T]]) -> list[T]:
-        return [do() for do in work] if self._pool is None else self._by(self._pool, work)
-
-    def safe_state(self) -> None:
-        """Of every member, whatever becomes of another's; by threads of their own, none of which waits for a member that hangs."""
-        if self._pool is not None:
-            with ThreadPoolExecutor(len(self.members), "bank, safe state") as pool:
-                self._by(pool, [m.safe_state for m in self.members])
-            return
-        errors = []
-        for member in self.members:
-            try:
-                member.safe_state()
-            except Exception as error:  # noqa: BLE001 - raised when all were made safe
-                errors.append(error)
-        if errors:
-            raise errors[0]
-
-    def _by(self, pool: ThreadPoolExecutor, work: Sequence[Callable[[], T]]) -> list[T]:
+        if self._pool is None:
+            return [do() for do in work]
         gate = self.members[0].gate
         plan = gate.plans.current
 
@@ -92,11 +85,31 @@ class _Together:
             with gate.passed(plan):  # interlocks: the bank has asked, for all of them
                 return do()
 
-        futures = [pool.submit(passed, do) for do in work]
-        errors = [error for f in futures if (error := f.exception()) is not None]
-        if errors:
-            raise errors[0]
+        futures = [self._pool.submit(passed, do) for do in work]
+        _raise([error for f in futures if (error := f.exception()) is not None])
         return [f.result() for f in futures]
+
+    def safe_state(self) -> None:
+        """Of every member, whatever becomes of another's. Threads of their own, that are there since ``open``: none waits for a
+        member that hangs, and none has to be started while the interpreter ends."""
+        _raise(
+            make_safe(
+                [self.members],
+                lambda member: [member.safe_state],
+                lambda member: self._savers.get(member.name),
+                LONGEST_SAFE_STATE,
+            )
+        )
+
+
+def _raise(errors: Sequence[BaseException]) -> None:
+    """The first of ``errors``, if any, telling the others."""
+    if not errors:
+        return
+    first, *others = errors
+    for other in others:
+        tell_too(first, str(other))
+    raise first
 
 
 def _joined(members: Sequence[Bank]) -> ChannelSpec:

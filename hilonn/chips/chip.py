@@ -154,7 +154,9 @@ class MatrixChip(Chip):
     def follow(self, matrices: FloatArray, near: Sequence[Settings]) -> list[Settings]:
         """Settings a short way from ``near`` towards ``matrices`` (k, m, n): what a step of learning
         needs, cheaper and steadier than to reach them. ``realised`` tells how far they go."""
-        raise NotImplementedError(f"{self.architecture} does not follow; ask `follows` first")
+        raise ConfigError(
+            f"{self.id}: {self.architecture} does not follow weights step by step; ask `follows` first, and `compile` them"
+        )
 
     def take(self, records: Records) -> None:
         """Go on with ``records`` of the same chip in place of those it has: everything derived from them is made anew, and
