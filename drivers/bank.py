@@ -34,7 +34,7 @@ from hilonn.workers import Worker
 B = TypeVar("B", bound=Bank)
 T = TypeVar("T")
 LONGEST_SAFE_STATE = 20.0
-"""s that members may take for it, all at once: twice what one waits for a verb that hangs."""
+"""s that members may take for it, all at once: 12 that one waits for a verb that hangs, and their wires' timeouts."""
 _ARRAYS = (
     "low",
     "high",
