@@ -22,7 +22,7 @@ from hilonn.simulators.emulators import Rack, TcpServer
 from hilonn.simulators.emulators.thorlabs_itc4000 import ThorlabsItcBox
 from hilonn.testing import LaserContract, TemperatureControllerContract
 from tests.drivers.faults import FAULTS, NAMED, survives
-from tests.drivers.wires import scripted, wired
+from tests.drivers.wires import PATIENT, scripted, wired
 
 OK = (b"SYST:ERR?\n", b'+0,"No error"\n')
 IDENTITY = (b"*IDN?\n", b"THORLABS,ITC4020,E12345678,1.4.0/2.0.3/1.6.0\n")
@@ -52,7 +52,7 @@ class TestTemperature(TemperatureControllerContract):
     @pytest.fixture
     def device(self, cooler: ThorlabsItcBox) -> Iterator[ThorlabsTemperature]:
         with (
-            wired(TcpServer(cooler)) as transport,
+            wired(TcpServer(cooler), PATIENT) as transport,
             ThorlabsTemperature("temperature", transport, TemperatureOptions()) as opened,
         ):
             opened.set_setpoint(25.0)
@@ -63,7 +63,7 @@ class TestDiode(LaserContract):
     @pytest.fixture(params=["LDC4005", "ITC4020"])
     def device(self, request: pytest.FixtureRequest) -> Iterator[ThorlabsDiode]:
         with (
-            wired(TcpServer(box(request.param))) as transport,
+            wired(TcpServer(box(request.param)), PATIENT) as transport,
             ThorlabsDiode("laser", transport, DIODE) as opened,
         ):
             opened.set_power(opened.max_power / 4)  # a diode without current gives no light

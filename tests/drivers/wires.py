@@ -12,7 +12,7 @@ from hilonn.transports import ScriptWire, Transport
 from hilonn.transports.serial_line import SerialWire
 from hilonn.transports.tcp import TcpWire
 
-TIMEOUT = 0.5
+TIMEOUT = 0.25
 """s: long for loopback, short for a test that waits it out."""
 
 PATIENT = 5.0
