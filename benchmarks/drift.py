@@ -84,7 +84,7 @@ def realised(plant: Any, chip: Any, settings: Any) -> FloatArray:
     ratio = power / truth.power_per_pi
     own = np.pi * ratio * (1 + plant.parameters.thermo_optic_nonlinearity * (ratio / 2 - 1))
     base, n = truth.phase_offset + drift.heaters, truth.chip_heaters
-    matrix = plant._optics.transfer(plant._stencil.add(own[:n], base[:n]))
+    matrix = plant._optics.transfer(plant._crosstalk.add(own[:n], base[:n]))
     seen = 2 * (truth.lo_field * truth.output_facet * np.exp(-1j * (own[-1] + base[-1])))[:, None]
     seen = seen * matrix
     still = np.zeros(truth.ports)

@@ -222,6 +222,18 @@ def unavoidable(ports: int, tiles: int, batch: int, averages: int) -> tuple[floa
     return svd, decompositions, multiplied
 
 
+def noise_source() -> dict[str, float]:
+    """The plant's normal numbers against numpy's, as many as a pass of 64 ports takes."""
+    from benchmarks.timing import best_seconds
+    from hilonn.simulators.normal import AHEAD, standard_normal
+
+    source = np.random.default_rng(4)
+    numpys, plants = best_seconds(
+        [lambda: source.standard_normal(AHEAD), lambda: standard_normal(source, AHEAD)], rounds=20
+    )
+    return {"normal numbers / numpy's": plants / numpys}
+
+
 def _memory() -> float:
     try:
         import resource
@@ -233,4 +245,4 @@ def _memory() -> float:
 
 def measure() -> dict[str, float]:
     """Every figure."""
-    return null_chip() | simulated_step()
+    return null_chip() | simulated_step() | noise_source()

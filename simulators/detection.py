@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import repeat
+from dataclasses import dataclass
 
 import numpy as np
 
-from hilonn.mesh.jit import kernel
+from hilonn.mesh.jit import dense_kernel
+from hilonn.simulators.normal import NormalStream
 from hilonn.simulators.presets import PlantParameters
 from hilonn.simulators.randomness import generator, generator_state, restore_generator
 from hilonn.simulators.truth import Truth
@@ -19,14 +18,20 @@ CHARGE = 1.602176634e-19  # C
 BOLTZMANN = 1.380649e-23  # J/K
 ROOM = 298.15  # K
 RANGES = 10
-WORTH_A_THREAD = 8192
-"""Random numbers that take longer to draw than it takes to hand them to another thread."""
 ADC_LOW = -0.125
 """The converter's lower end in full scales: noise around zero is not folded up."""
 
 
-AHEAD = 1 << 18
-"""Random numbers drawn ahead of the light, 2 MB."""
+@dataclass(frozen=True)
+class _Scale:
+    """What turns powers into readings on one range, (channels,) each: variance without light, A^2; the rail, A; the
+    converter's lowest current and its step, A, and one over it (0 without a converter)."""
+
+    floor: FloatArray
+    rail: FloatArray
+    low: FloatArray
+    step: FloatArray
+    inverse: FloatArray
 
 
 class Detection:
@@ -40,7 +45,7 @@ class Detection:
 
     def __init__(self, truth: Truth, p: PlantParameters, seed: int) -> None:
         channels = 2 * truth.ports
-        self._rng = generator(seed, "detectors")
+        self._normal = NormalStream(seed, "detectors")
         self._rin_rng = generator(seed, "relative intensity noise")
         self._noise = p.detector_noise
         self._shot = 2 * CHARGE * p.shot_noise
@@ -53,14 +58,18 @@ class Detection:
         self.ranges = tuple(2 * largest / 2**k for k in reversed(range(RANGES)))
         self.range = RANGES - 1
         self.full_scales: FloatArray | None = None
-        """Full scale (channels,) of each channel where boxes of their own read them; None: ``range``."""
+        """Full scale (channels,) of each channel where boxes of their own read them; None: ``range``. Replaced, never changed
+        in place."""
         self.stages = 1
         """Gain stages of those boxes' amplifiers, a factor 2 apart: a reading is taken on the finest that holds it."""
         self._gain, self._dark = truth.gain, truth.dark
         self._dead = np.zeros(channels, dtype=bool)
         self._full = np.zeros(channels, dtype=bool)
         self._faulty = False
-        self._worker: ThreadPoolExecutor | None = None
+        self._known = (0.0, 0, 0.0)
+        self._scales: list[_Scale] = []
+        self._scales_of: FloatArray | None = None
+        self._drifted: tuple[FloatArray, FloatArray] | None = None
 
     def kill(self, channel: int) -> None:
         """``channel`` reads its amplifier's noise and nothing else."""
@@ -70,47 +79,9 @@ class Detection:
         """``channel`` stands at its rail."""
         self._full[channel] = self._faulty = True
 
-    def noises(self, samples: int, repeats: int) -> Iterator[FloatArray]:
-        """Standard normal numbers (samples, channels) for each of ``repeats`` readings.
-
-        They take as long to draw as the light takes to compute, so that those of a large reading
-        are drawn by the other core meanwhile; the numbers are the same.
-        """
-        shape = (samples, self._gain.size)
-        if self._quiet:
-            return repeat(np.zeros(shape), repeats)
-        if samples * self._gain.size < WORTH_A_THREAD:
-            return (self._rng.standard_normal(shape) for _ in range(repeats))
-        if self._worker is None:
-            self._worker = ThreadPoolExecutor(1, "detector noise")
-        return self._drawn_ahead(self._worker, shape, repeats)
-
-    def _drawn_ahead(
-        self, worker: ThreadPoolExecutor, shape: tuple[int, int], repeats: int
-    ) -> Iterator[FloatArray]:
-        most = max(1, AHEAD // (shape[0] * shape[1]))  # readings drawn at once
-
-        def draw(count: int) -> Future[FloatArray]:
-            return worker.submit(self._rng.standard_normal, (count, *shape))
-
-        def drawn() -> Iterator[FloatArray]:
-            coming, left = first, repeats - min(most, repeats)
-            while True:
-                block = coming.result()
-                if left:
-                    coming = draw(min(most, left))
-                yield from block
-                if not left:
-                    return
-                left -= min(most, left)
-
-        first = draw(min(most, repeats))  # begins now, not at the first use
-        return drawn()
-
     def read(
         self,
         powers: FloatArray,
-        noise: FloatArray,
         gain_drift: FloatArray,
         period: float,
         signal: FloatArray,
@@ -118,56 +89,84 @@ class Detection:
     ) -> None:
         """Add one reading of ``powers`` (samples, channels) to ``signal``, and its saturation.
 
-        ``noise`` (samples, channels) is one of ``noises``.
+        ``gain_drift`` (channels,), relative, is never changed in place: what the last one gave is kept.
         """
-        samples = len(powers)
+        shape = powers.shape
         bandwidth = 0.5 / period
-        full_scale: FloatArray = (
-            np.full(self._gain.size, self.ranges[self.range])
-            if self.full_scales is None
-            else self.full_scales
-        )
-        rail = np.minimum(full_scale if self._bits else np.inf * full_scale, self._onset)
+        size = shape[0] * shape[1]
+        noise = np.zeros(size) if self._quiet else self._normal.take(size)
         spread = math.sqrt(self._rin * bandwidth)
-        rin: FloatArray = np.zeros(samples)
+        rin: FloatArray = np.zeros(shape[0])
         if spread:
-            rin = spread * self._rin_rng.standard_normal((samples,))
-        gain, dark = self._gain * (1 + gain_drift), self._dark
+            rin = spread * self._rin_rng.standard_normal((shape[0],))
+        if self._drifted is None or self._drifted[0] is not gain_drift:
+            self._drifted = gain_drift, self._gain * (1 + gain_drift)
+        gain, dark = self._drifted[1], self._dark
         if self._faulty:
             gain, dark = np.where(self._dead, 0.0, gain), np.where(self._dead, 0.0, dark)
         before = signal[:, self._full] if self._faulty else signal
+        shot = self._shot * bandwidth
 
-        def convert(scale: FloatArray, rail: FloatArray, into: FloatArray, over: BoolArray) -> None:
+        def convert(scale: _Scale, into: FloatArray, over: BoolArray) -> None:
             _convert(
                 powers,
                 gain,
                 dark,
                 rin,
-                noise,
-                (self._noise * scale) ** 2 + self._thermal * bandwidth,
-                self._shot * bandwidth,
-                rail,
-                ADC_LOW * scale if self._bits else np.full_like(scale, -math.inf),
-                (1 - ADC_LOW) * scale / (2**self._bits - 1) if self._bits else 0.0 * scale,
+                noise.reshape(shape),
+                scale.floor,
+                shot,
+                scale.rail,
+                scale.low,
+                scale.step,
+                scale.inverse,
                 into,
                 over,
             )
 
-        if self.full_scales is None or self.stages == 1:
-            convert(full_scale, rail, signal, saturated)
+        scales = self._stages(bandwidth)
+        if len(scales) == 1:
+            convert(scales[0], signal, saturated)
         else:
             found, over = np.zeros_like(signal), np.zeros_like(saturated)
-            convert(full_scale, rail, found, over)
-            for stage in range(1, self.stages):
+            convert(scales[0], found, over)
+            for scale in scales[1:]:
                 finer, beyond = np.zeros_like(signal), np.zeros_like(saturated)
-                scale = full_scale / 2**stage
-                convert(scale, np.minimum(scale, rail), finer, beyond)
+                convert(scale, finer, beyond)
                 found = np.where(beyond, found, finer)
             signal += found
             saturated |= over
         if self._faulty:
-            signal[:, self._full] = before + np.minimum(rail, full_scale)[self._full]
+            full_scale = self._full_scale()
+            rail = np.minimum(scales[0].rail, full_scale)
+            signal[:, self._full] = before + rail[self._full]
             saturated[:, self._full] = True
+
+    def _full_scale(self) -> FloatArray:
+        if self.full_scales is not None:
+            return self.full_scales
+        return np.full(self._gain.size, self.ranges[self.range])
+
+    def _stages(self, bandwidth: float) -> list[_Scale]:
+        """The scale of each gain stage, widest first; one where the range is chosen for all."""
+        known = (float(self.ranges[self.range]), self.stages, bandwidth)
+        if known != self._known or self.full_scales is not self._scales_of:
+            full_scale = self._full_scale()
+            rail = np.minimum(full_scale if self._bits else np.inf * full_scale, self._onset)
+            self._scales = [self._scale(full_scale, rail, bandwidth)]
+            for stage in range(1, 1 if self.full_scales is None else self.stages):
+                scale = full_scale / 2**stage
+                self._scales.append(self._scale(scale, np.minimum(scale, rail), bandwidth))
+            self._known, self._scales_of = known, self.full_scales
+        return self._scales
+
+    def _scale(self, full_scale: FloatArray, rail: FloatArray, bandwidth: float) -> _Scale:
+        floor = (self._noise * full_scale) ** 2 + self._thermal * bandwidth
+        if not self._bits:
+            nothing = np.zeros_like(full_scale)
+            return _Scale(floor, rail, np.full_like(full_scale, -math.inf), nothing, nothing)
+        step = (1 - ADC_LOW) * full_scale / (2**self._bits - 1)
+        return _Scale(floor, rail, ADC_LOW * full_scale, step, 1 / step)
 
     def variance_terms(self, period: float) -> tuple[FloatArray, FloatArray, FloatArray]:
         """v0 (A^2, on the largest range, converter included), v1 (A^2/W), v2 (A^2/W^2)."""
@@ -184,7 +183,7 @@ class Detection:
 
     def snapshot(self) -> Snapshot:
         return {
-            "generator": generator_state(self._rng),
+            "normal": self._normal.snapshot(),
             "rin_generator": generator_state(self._rin_rng),
             "range": self.range,
             "dead": self._dead.copy(),
@@ -192,7 +191,7 @@ class Detection:
         }
 
     def restore(self, saved: Snapshot) -> None:
-        restore_generator(self._rng, saved["generator"])
+        self._normal.restore(saved["normal"])
         restore_generator(self._rin_rng, saved["rin_generator"])
         self.range = int(saved["range"])
         self._dead = np.array(saved["dead"], bool)
@@ -200,7 +199,7 @@ class Detection:
         self._faulty = bool(self._dead.any() or self._full.any())
 
 
-@kernel
+@dense_kernel
 def _convert(
     powers: FloatArray,
     gain: FloatArray,
@@ -212,17 +211,21 @@ def _convert(
     rail: FloatArray,
     low: FloatArray,
     step: FloatArray,
+    inverse: FloatArray,
     signal: FloatArray,
     saturated: BoolArray,
 ) -> None:
+    channels = powers.shape[1]
+    readings, end = np.empty(channels), rail - 0.5 * step
     for s in range(powers.shape[0]):
-        for k in range(powers.shape[1]):
-            current = gain[k] * powers[s, k] * (1 + rin[s]) + dark[k]
-            reading = current + np.sqrt(floor[k] + shot * max(current, 0.0)) * noise[s, k]
-            reading = max(reading, low[k])
-            if step[k] > 0:
-                reading = low[k] + step[k] * np.rint((reading - low[k]) / step[k])
-            if reading >= rail[k] - 0.5 * step[k]:
-                reading = rail[k]
-                saturated[s, k] = True
-            signal[s, k] += reading
+        bright = 1 + rin[s]
+        for k in range(channels):
+            current = gain[k] * powers[s, k] * bright + dark[k]
+            analogue = current + np.sqrt(floor[k] + shot * max(current, 0.0)) * noise[s, k]
+            analogue = max(analogue, low[k])
+            digital = low[k] + step[k] * np.rint((analogue - low[k]) * inverse[k])
+            reading = digital if inverse[k] > 0 else analogue
+            readings[k] = rail[k] if reading >= end[k] else reading
+        for k in range(channels):
+            signal[s, k] += readings[k]
+            saturated[s, k] |= readings[k] >= end[k]

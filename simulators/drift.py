@@ -41,9 +41,11 @@ class Drift:
         self._slow_rng = generator(seed, "slow drift")
         self._sd = np.concatenate(([p.lo_wander], np.full(ports, p.input_phase_drift)))
         self._time = np.concatenate(([p.lo_wander_time], np.full(ports, p.input_phase_time)))
+        self._lo_scale = float(self._sd[0]), float(self._time[0])
         self._wanders, self._fibres_move = bool(self._sd[0]), bool(self._sd[1:].any())
         self._input_interval = 0.5 * INPUT_STEP**2 * p.input_phase_time
         self._walk = self._sd * self._fast_rng.standard_normal(ports + 1)
+        self._lo = float(self._walk[0])  # a number: it steps at every play
         rates = (p.heater_drift, p.modulator_bias_drift, p.detector_gain_drift)
         lengths = (truth.heaters, ports, 2 * ports)
         self._rates = np.repeat(rates, lengths) / math.sqrt(HOUR)
@@ -86,9 +88,9 @@ class Drift:
 
     def _step_oscillator(self, elapsed: float) -> None:
         """``_step`` of the one walk that steps at every play."""
-        sd, time = float(self._sd[0]), float(self._time[0])
+        sd, time = self._lo_scale
         fresh = math.sqrt(-math.expm1(-2 * elapsed / time)) * self._fast_rng.standard_normal()
-        self._walk[0] = math.exp(-elapsed / time) * self._walk[0] + sd * fresh
+        self._lo = math.exp(-elapsed / time) * self._lo + sd * fresh
 
     def _step(self, part: slice, elapsed: float) -> None:
         """One exact step of the Ornstein-Uhlenbeck walks ``part``."""
@@ -107,7 +109,7 @@ class Drift:
     @property
     def lo(self) -> float:
         """Phase of the local oscillator away from its lock point, rad."""
-        return float(self._walk[0]) + self._free
+        return self._lo + self._free
 
     @property
     def locked(self) -> bool:
@@ -117,7 +119,7 @@ class Drift:
         return {
             "fast_generator": generator_state(self._fast_rng),
             "slow_generator": generator_state(self._slow_rng),
-            "walk": self._walk.copy(),
+            "walk": np.concatenate(([self._lo], self._walk[1:])),
             "slow": self._slow.copy(),
             "now": self._now,
             "slow_since": self._slow_since,
@@ -130,6 +132,7 @@ class Drift:
         restore_generator(self._fast_rng, saved["fast_generator"])
         restore_generator(self._slow_rng, saved["slow_generator"])
         self._walk = np.array(saved["walk"], float)
+        self._lo = float(self._walk[0])
         self._slow = np.array(saved["slow"], float)
         self._now = float(saved["now"])
         self._slow_since = float(saved["slow_since"])

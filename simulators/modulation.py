@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from hilonn.mesh.jit import kernel
+from hilonn.mesh.jit import dense_kernel, kernel
 from hilonn.mesh.sincos import sincos
 from hilonn.simulators.drift import angles_to_field
 from hilonn.simulators.presets import PlantParameters
@@ -35,8 +35,8 @@ class Modulation:
         """``drive`` on the converter's grid, which has no code at exactly 0 V."""
         if not self.step:
             return drive.copy()
-        half = self.high
-        grid: FloatArray = np.rint((drive + half) / self.step) * self.step - half
+        grid = np.empty_like(drive, np.float64, "C")
+        _on_grid(drive, self.high, self.step, grid)
         return grid
 
     def fields(
@@ -50,7 +50,9 @@ class Modulation:
         """
         seen = self._seen
         if seen is None or seen[0] is not drive or seen[1] is not bias:
-            seen = (drive, bias, *sincos(drive * self._turn + (bias - self._null)))
+            angle = np.empty(drive.shape)
+            _angle(drive, self._turn, bias - self._null, angle)
+            seen = (drive, bias, *sincos(angle))
             self._seen, self._launched = seen, None
         launched = self._launched
         if launched is None or launched[0] is not fibre or launched[1] != power:
@@ -59,6 +61,20 @@ class Modulation:
             _leaking(seen[2], seen[3], self._leak, scale, fields)
             launched = self._launched = (fibre, power, fields)
         return launched[2]
+
+
+@dense_kernel
+def _on_grid(drive: FloatArray, half: float, step: float, grid: FloatArray) -> None:
+    for s in range(grid.shape[0]):
+        for k in range(grid.shape[1]):
+            grid[s, k] = np.rint((drive[s, k] + half) / step) * step - half
+
+
+@dense_kernel
+def _angle(drive: FloatArray, turn: FloatArray, shift: FloatArray, angle: FloatArray) -> None:
+    for s in range(angle.shape[0]):
+        for k in range(angle.shape[1]):
+            angle[s, k] = drive[s, k] * turn[k] + shift[k]
 
 
 @kernel

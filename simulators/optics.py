@@ -15,6 +15,9 @@ Transfer = np.ndarray
 """A chip at fixed phases: a field matrix (ports, ports), or powers (2 * ports, ports)."""
 
 
+COARSE = 1e-4
+"""Noise of a reading, in full scales, beside which single precision is exact."""
+
 FEW = 3
 """Fields are walked through a mesh whose ports are this many times as many."""
 
@@ -35,20 +38,24 @@ class Optics(Protocol):
         ...
 
     def detected(self, arriving: np.ndarray, lo: ComplexArray) -> FloatArray:
-        """Powers (samples, 2 * ports) in W; ``lo`` (samples,) is the oscillator's field, in units
-        of its nominal one: 0 when its shutter is closed."""
+        """Powers (samples, 2 * ports) in W; ``lo`` (samples,), or (1,) where it is the same for all, is the oscillator's
+        field, in units of its nominal one: 0 when its shutter is closed."""
         ...
 
 
 class CoherentOptics:
-    """A mesh, and at each output a 50:50 coupler with the local oscillator: |E +- LO|^2 / 2."""
+    """A mesh, and at each output a 50:50 coupler with the local oscillator: |E +- LO|^2 / 2.
 
-    def __init__(self, truth: Truth) -> None:
+    With ``single`` the mesh is worked out in single precision: a field is off by 1e-6 of the largest.
+    """
+
+    def __init__(self, truth: Truth, single: bool) -> None:
         kind = UNITARY_MESHES.get(truth.architecture, SvdMesh)
         self._mesh = kind(
             truth.ports,
             splitter_errors=truth.splitter_errors,
             mzi_transmission=truth.mzi_transmission,
+            dtype=np.complex64 if single else np.complex128,
         )
         self._facet = truth.output_facet
         self._lo = truth.lo_field
@@ -57,7 +64,7 @@ class CoherentOptics:
         return self._mesh.matrix_flat(phases)
 
     def arriving(self, fields: ComplexArray, transfer: Transfer) -> np.ndarray:
-        leaving: ComplexArray = fields @ transfer.T
+        leaving: ComplexArray = fields.astype(transfer.dtype, copy=False) @ transfer.T
         return leaving
 
     def passed(self, fields: ComplexArray, phases: FloatArray) -> np.ndarray:
@@ -103,9 +110,11 @@ class CrossbarOptics:
         return arriving
 
 
-def optics_of(truth: Truth) -> Optics:
-    """The light path of the chip ``truth``."""
-    return CrossbarOptics(truth) if truth.architecture == "crossbar" else CoherentOptics(truth)
+def optics_of(truth: Truth, detector_noise: float) -> Optics:
+    """The light path of the chip ``truth``, whose readings have a noise of ``detector_noise`` of full scale."""
+    if truth.architecture == "crossbar":
+        return CrossbarOptics(truth)
+    return CoherentOptics(truth, single=detector_noise >= COARSE)
 
 
 @kernel
@@ -118,9 +127,10 @@ def _interfere(
 ) -> None:
     ports = size.size
     for s in range(fields.shape[0]):
+        oscillator = lo[s if lo.size > 1 else 0]
         for k in range(ports):
             signal = fields[s, k] * facet[k]
-            other = size[k] * lo[s]
+            other = size[k] * oscillator
             base = 0.5 * (
                 signal.real * signal.real
                 + signal.imag * signal.imag

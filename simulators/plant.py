@@ -39,6 +39,7 @@ FULL_SCALE = 2.0
 """Largest range over the largest reading expected."""
 SETTLED_LO = 1e-5
 _SETTLED = np.zeros(1)  # nothing missing, at any sample
+_DARK = np.zeros(1, np.complex128)
 NOMINAL_POWER = 0.1
 """W of the laser at which an input gets its launched power; split to all inputs and oscillator."""
 
@@ -113,8 +114,8 @@ class Plant:
         self.temperature = Temperature(parameters.temperature_time)
         self.crosstalk_kernel = crosstalk_kernel(parameters) if twin is None else twin.kernel
         boxes.fit(self)
-        self._optics = optics_of(self.truth)
-        self._stencil = lay(self.truth.layout, self.crosstalk_kernel)
+        self._optics = optics_of(self.truth, parameters.detector_noise)
+        self._crosstalk = lay(self.truth.layout, self.crosstalk_kernel)
         self.faults: tuple[Fault, ...] = parse_faults(faults)
         check_channels(self.faults, self.truth.heaters, 2 * ports)
         self._struck = 0
@@ -272,19 +273,17 @@ class Plant:
         """True phases (chip heaters,) in rad, ``missing`` of the heaters' last step to come."""
         chip = self.truth.chip_heaters
         own = self.heaters.own_phases(missing)
-        return self._stencil.add(own[:chip], self._base[:chip])
+        return self._crosstalk.add(own[:chip], self._base[:chip])
 
     def _expose(
         self, drive: FloatArray, repeats: int, period: float
     ) -> tuple[FloatArray, BoolArray]:
         shape = (len(drive), 2 * self.truth.ports)
         signal, saturated = np.zeros(shape), np.zeros(shape, dtype=bool)
-        noises = self.detection.noises(len(drive), repeats)
         for _ in range(repeats):
             self.update()
             powers = self._light(drive, period) if self.emission else np.zeros(shape)
-            noise = next(noises)
-            self.detection.read(powers, noise, self.drift.gain, period, signal, saturated)
+            self.detection.read(powers, self.drift.gain, period, signal, saturated)
             self.clock.sleep(len(drive) * period)
         if repeats > 1:
             signal /= repeats
@@ -302,40 +301,39 @@ class Plant:
             fall = np.exp(np.arange(len(drive)) * (-period / tau))
             left = self.heaters.decay(self.clock.now()) * fall
         arriving = self._through(fields, lag, left)
-        lo = self._oscillator(power, left)
-        if len(lo) != len(drive):
-            lo = lo.repeat(len(drive))
-        return self._optics.detected(arriving, lo)
+        return self._optics.detected(arriving, self._oscillator(power, left))
 
     def _through(self, fields: ComplexArray, lag: float, left: FloatArray) -> np.ndarray:
+        if lag < SETTLED:
+            return self._settled_light(fields)
+        share = left / left[0]
+        first = int(np.count_nonzero(lag * share > LINEAR))  # samples too far out to interpolate
+        end = int(np.count_nonzero(lag * share >= SETTLED))  # the rest has settled
+        arriving = self._settled_light(fields).copy()
+        for s in range(first):
+            behind = self.phases(float(left[s]))
+            arriving[s : s + 1] = self._optics.passed(fields[s : s + 1], behind)
+        if first < end:
+            late = slice(first, end)
+            still = (share[late] / share[first])[:, np.newaxis]
+            start = self._optics.passed(fields[late], self.phases(float(left[first])))
+            arriving[late] += still * (start - arriving[late])
+        return arriving
+
+    def _settled_light(self, fields: ComplexArray) -> np.ndarray:
+        """What arrives when nothing is missing; not to be changed."""
         settled = self._settled
         if settled is None:
             settled = self._settled = self._optics.transfer(self.phases())
         kept = self._kept
         if kept is None or kept[0] is not fields or kept[1] is not settled:
             kept = self._kept = (fields, settled, self._optics.arriving(fields, settled))
-        if lag < SETTLED:
-            return kept[2]
-        arriving = kept[2].copy()
-        share = left / left[0]
-        first = int(np.count_nonzero(lag * share > LINEAR))  # samples too far out to interpolate
-        for s in range(first):
-            behind = self.phases(float(left[s]))
-            arriving[s : s + 1] = self._optics.passed(fields[s : s + 1], behind)
-        end = int(np.count_nonzero(lag * share >= SETTLED))  # the rest has settled
-        if first < end:
-            late = slice(first, end)
-            behind = self.phases(float(left[first]))
-            still = (share[late] / share[first])[:, np.newaxis]
-            start = self._optics.passed(fields[late], behind)
-            arriving[late] += still * (start - arriving[late])
-        return arriving
+        return kept[2]
 
     def _oscillator(self, power: float, left: FloatArray) -> ComplexArray:
         """Field of the local oscillator, relative to its nominal one, at each share ``left``."""
         if not self.switch or self.truth.heaters == self.truth.chip_heaters:
-            dark: ComplexArray = np.zeros(len(left), np.complex128)
-            return dark
+            return _DARK
         still = float(self._base[-1]) + self.drift.lo
         if left is _SETTLED:
             phase = self.heaters.lo_phase() + still

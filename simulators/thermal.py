@@ -6,20 +6,50 @@ import math
 
 import numpy as np
 
-from hilonn.mesh.jit import kernel
+from hilonn.mesh.jit import dense_kernel
 from hilonn.simulators.presets import PlantParameters
 from hilonn.simulators.truth import FULL_TURN, Truth
 from hilonn.typing import FloatArray, Snapshot
 
 
-@kernel
+@dense_kernel
 def _heat(drive: FloatArray, conductance: FloatArray, rise: FloatArray, power: FloatArray) -> None:
     for i in range(drive.size):
         cold = drive[i] * drive[i] * conductance[i]
         power[i] = 2 * cold / (1 + np.sqrt(1 + rise[i] * cold))
 
 
-@kernel
+@dense_kernel
+def _own(
+    target: FloatArray,
+    missing: FloatArray,
+    left: float,
+    per_pi: FloatArray,
+    bend: float,
+    own: FloatArray,
+) -> None:
+    for i in range(own.size):
+        ratio = (target[i] + missing[i] * left) * per_pi[i]
+        own[i] = ratio * ((math.pi * bend / 2) * ratio + math.pi * (1 - bend))
+
+
+@dense_kernel
+def _step(
+    drive: FloatArray,
+    grain: float,
+    target: FloatArray,
+    missing: FloatArray,
+    left: float,
+    set_to: FloatArray,
+    before: FloatArray,
+) -> None:
+    """The drive put on the converter's grid, and the power (W) that there is while ``left`` of the last step is missing."""
+    for i in range(drive.size):
+        set_to[i] = np.rint(drive[i] / grain) * grain if grain > 0 else drive[i]
+        before[i] = target[i] + missing[i] * left
+
+
+@dense_kernel
 def _largest(missing: FloatArray, per_pi: FloatArray) -> float:
     largest = 0.0
     for i in range(missing.size):
@@ -57,8 +87,9 @@ class Heaters:
 
     def write(self, drive: FloatArray, now: float) -> None:
         """New voltages (heaters,), put on the converter's grid."""
-        before = self.target + self._missing * self.decay(now)
-        self.drive = np.rint(drive / self.step) * self.step if self.step else drive.copy()
+        self.drive, before = np.empty_like(self.target), np.empty_like(self.target)
+        left = self.decay(now)
+        _step(drive, self.step, self.target, self._missing, left, self.drive, before)
         self._aim(before, now)
 
     def stick(self, heater: int, power: float | None, now: float) -> None:
@@ -111,12 +142,8 @@ class Heaters:
         pi p (1 + b (p / 2 - 1)), p the power in units of its P_pi, b the nonlinearity: exact at a
         full turn, where a lab would fit it.
         """
-        power = self.target + self._missing * left if left else self.target
-        ratio = power * self._per_pi
-        if self._nonlinearity == 0:
-            return math.pi * ratio
-        bend = self._nonlinearity
-        own: FloatArray = ratio * ((math.pi * bend / 2) * ratio + math.pi * (1 - bend))
+        own = np.empty_like(self.target)
+        _own(self.target, self._missing, left, self._per_pi, self._nonlinearity, own)
         return own
 
     def lo_phase(self) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from hilonn.chips.chip import Batch, ChipReadings, Readout, Settings
 from hilonn.chips.cones import elements_of, seen_heaters
 from hilonn.chips.heater_chip import HeaterChip
+from hilonn.chips.ports import run_of
 from hilonn.chips.wiring import allow, require
 from hilonn.clock import Clock
 from hilonn.devices import PhaseShifters, Switch, Timing
@@ -109,7 +110,7 @@ class CoherentChip(HeaterChip):
         self.statistics.runs += 1
         m = settings.shape[0]
         values: np.ndarray = parts[0] if len(parts) == 1 else parts[0] + 1j * parts[1]
-        values = values[:, self.at.outputs[:m]]
+        values = values[:, run_of(self.at.outputs[:m])]
         if homodyne:
             values = values * (self._homodyne_scale[:m] * settings.scale)
         else:

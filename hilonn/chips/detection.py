@@ -11,6 +11,7 @@ import numpy as np
 from hilonn.chips.chip import ChipStatistics
 from hilonn.devices import DetectorReadings, Modulators, Photodetectors, Timing
 from hilonn.errors import SaturationError
+from hilonn.mesh.jit import dense_kernel
 from hilonn.records import InstrumentRecord
 from hilonn.typing import BoolArray, FloatArray, IntArray
 
@@ -74,10 +75,13 @@ class Detection:
         present one; SaturationError where the largest does not hold it. ``ready`` is called when everything is armed
         and loaded, before light is played.
         """
-        plus, minus, index, clipped = self.watch(
+        signal, baseline, index, clipped = self._against_null(
             modulators, drive, averages, index, null=null, ready=ready
         )
-        return (plus - minus if difference else plus + minus), index, clipped
+        watts = np.empty((len(signal), len(self._plus)))
+        minus = -self._watts_minus if difference else self._watts_minus
+        _pairs(signal, baseline, self._plus, self._minus, self._watts_plus, minus, watts)
+        return watts, index, clipped
 
     def watch(
         self,
@@ -90,6 +94,28 @@ class Detection:
         ready: Callable[[], None] | None = None,
     ) -> tuple[FloatArray, FloatArray, int, float]:
         """As ``read``, but each pair's two detectors by themselves: W above the baseline (samples, pairs), twice."""
+        signal, baseline, index, clipped = self._against_null(
+            modulators, drive, averages, index, null=null, ready=ready
+        )
+        above = signal - baseline
+        return (
+            above[:, self._plus] * self._watts_plus,
+            above[:, self._minus] * self._watts_minus,
+            index,
+            clipped,
+        )
+
+    def _against_null(
+        self,
+        modulators: Modulators,
+        drive: FloatArray,
+        averages: int,
+        index: int | None,
+        *,
+        null: FloatArray,
+        ready: Callable[[], None] | None,
+    ) -> tuple[FloatArray, FloatArray, int, float]:
+        """What every detector reads (samples, detectors) and what it reads without a signal (detectors,), in its unit."""
         detectors = self._detectors
         if index is None:
             index = self._search(modulators, drive, ready)
@@ -97,15 +123,10 @@ class Detection:
             detectors.set_range(index)
         samples = len(drive)
         nulls = max(NULLS, samples // NULLS)
-        drive = np.concatenate((drive, np.broadcast_to(null, (nulls, len(null)))))
-        signal, clipped = self._raw(modulators, drive, averages, ready)
-        above = signal[:samples] - signal[samples:].mean(axis=0)
-        return (
-            above[:, self._plus] * self._watts_plus,
-            above[:, self._minus] * self._watts_minus,
-            index,
-            clipped,
-        )
+        played = np.empty((samples + nulls, len(null)))
+        played[:samples], played[samples:] = drive, null
+        signal, clipped = self._raw(modulators, played, averages, ready)
+        return signal[:samples], signal[samples:].mean(axis=0), index, clipped
 
     def still(
         self,
@@ -183,3 +204,21 @@ class Detection:
             return parts[0].signal, float(parts[0].saturated.mean())
         signal = np.concatenate([part.signal for part in parts])
         return signal, float(np.concatenate([part.saturated for part in parts]).mean())
+
+
+@dense_kernel
+def _pairs(
+    signal: FloatArray,
+    baseline: FloatArray,
+    plus: IntArray,
+    minus: IntArray,
+    watts_plus: FloatArray,
+    watts_minus: FloatArray,
+    watts: FloatArray,
+) -> None:
+    """Write W of both detectors together (samples, pairs)."""
+    for s in range(watts.shape[0]):
+        for k in range(watts.shape[1]):
+            p, q = plus[k], minus[k]
+            above = (signal[s, p] - baseline[p]) * watts_plus[k]
+            watts[s, k] = above + (signal[s, q] - baseline[q]) * watts_minus[k]

@@ -12,7 +12,7 @@ import numpy as np
 
 from hilonn.chips.chip import MOVED, NOTHING, ChipStatistics, MatrixChip, Settings
 from hilonn.chips.detection import Detection
-from hilonn.chips.ports import Ports, Unused
+from hilonn.chips.ports import Ports, Unused, run_of
 from hilonn.chips.programming import Heaters, near_phases
 from hilonn.chips.wiring import require
 from hilonn.clock import Clock, WallClock
@@ -62,6 +62,7 @@ class HeaterChip(MatrixChip):
         self._shifters, self._heater_channels = require(
             wiring, "phase_shifters", PhaseShifters, len(layout), name
         )
+        self._heater_run = run_of(self._heater_channels)
         self._modulators, self._modulator_channels = require(
             wiring, "modulators", Modulators, ports, name
         )
@@ -363,7 +364,7 @@ class HeaterChip(MatrixChip):
             self.forget()
         # Channels that no chip is wired to stay at zero.
         drive = np.zeros(self._shifters.channels)
-        drive[self._heater_channels] = settings.drive
+        drive[self._heater_run] = settings.drive
         for channel, value in extra.items():
             drive[channel] = value
         held = np.array_equal(drive, self._drive)
@@ -440,7 +441,7 @@ class HeaterChip(MatrixChip):
         drive = np.empty((len(amplitudes), self._modulators.channels))
         drive[:] = self._null
         rounded = np.minimum(np.maximum(amplitudes, -1.0), 1.0)  # 1 + 1e-12 is 1
-        drive[:, self._modulator_channels[used]] = drive_of_amplitude(
+        drive[:, run_of(self._modulator_channels[used])] = drive_of_amplitude(
             rounded, self._v_pi[used], self._bias[used]
         )
         return drive

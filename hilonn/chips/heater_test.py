@@ -16,7 +16,9 @@ ROUNDS = (4, 16, 64, 256)
 """Averages of a reading: heaters that do not answer are asked again, from other settings and with less
 noise, since one that carries little light in one setting carries more in another."""
 REFRESH = 16
-"""Heaters between two readings of the undisturbed chip, so that drift does not pass for an answer."""
+"""Heaters, at most, between two readings of the undisturbed chip, so that drift does not pass for an answer."""
+NOISES = 8
+"""Pairs of such readings, at least: the noise of one pair of few ports is known to a tenth, with drift to less."""
 AMPLITUDE = 0.4
 """Of the modulators' full scale."""
 FAINTER = 6
@@ -90,15 +92,27 @@ def _round(
                 raise
             inputs = inputs / np.sqrt(2.0)
     batch = Batch(inputs, readout, averages=averages, range=first.range)
-    rest = first.values
     changes, noises = np.empty(len(asked)), []
-    for index, heater in enumerate(asked):
-        if index % REFRESH == 0:
-            again = chip.run(settings, batch).values
-            noises.append(_rms(again - rest))
-            rest = again
-        changes[index] = _rms(chip.run(_turned(chip, settings, int(heater)), batch).values - rest)
-    noise = max(float(np.median(noises)), 1e-12 * float(np.abs(rest).max()))
+    group = min(REFRESH, max(1, len(asked) // NOISES))
+    before = first.values
+    for begin in range(0, len(asked), group):
+        turned = [
+            chip.run(_turned(chip, settings, int(heater)), batch).values
+            for heater in asked[begin : begin + group]
+        ]
+        after = chip.run(settings, batch).values
+        for index, values in enumerate(turned):
+            late = (index + 1) / (len(turned) + 1)
+            still = (1 - late) * before + late * after
+            spread = np.sqrt((1 + late**2 + (1 - late) ** 2) / 2)  # of noise, in a difference's
+            changes[begin + index] = _rms(values - still) / spread
+        noises.append(_rms(after - before))
+        before = after
+    while len(noises) < NOISES:
+        after = chip.run(settings, batch).values
+        noises.append(_rms(after - before))
+        before = after
+    noise = max(float(np.median(noises)), 1e-12 * float(np.abs(before).max()))
     return changes / noise, len(asked) + len(noises) + 1
 
 

@@ -16,6 +16,13 @@ from hilonn.records import Records
 from hilonn.typing import BoolArray, IntArray
 
 
+def run_of(indices: IntArray) -> IntArray | slice:
+    """``indices`` as a slice where each is the one before and one more: numpy then copies nothing, or in one go."""
+    if len(indices) and np.array_equal(indices, np.arange(len(indices)) + indices[0]):
+        return slice(int(indices[0]), int(indices[0]) + len(indices))
+    return indices
+
+
 def usable_inputs(records: Records) -> BoolArray:
     """Ports (ports,) whose modulator, and the light on whose way, the records accept."""
     chip, modulators = records.chip, records.modulators

@@ -10,7 +10,8 @@ from scipy.sparse import csr_array
 
 from hilonn.chips.crosstalk import stencil
 from hilonn.errors import CalibrationError
-from hilonn.mesh.jit import kernel
+from hilonn.mesh.jit import dense_kernel
+from hilonn.mesh.runs import RunMatrix
 from hilonn.records import ChipRecord
 from hilonn.transfer import (
     phase_of_power,
@@ -22,7 +23,8 @@ from hilonn.typing import BoolArray, FloatArray
 
 TOLERANCE = 1e-4
 """rad: what the fixed point of the crosstalk may leave."""
-ITERATIONS = 12
+ITERATIONS = 200
+"""Rounds at most; five do, but where one heater after another goes round by a turn because its neighbour did."""
 TWO_PI = 2.0 * np.pi
 
 
@@ -36,8 +38,12 @@ class Heaters:
     rise: FloatArray
     usable: BoolArray
     crosstalk: csr_array
+    warmth: RunMatrix
+    """The same as ``crosstalk``, for one vector at a time."""
     largest: FloatArray
     """Largest own phase (rad) within the drive's range."""
+    reach: float
+    """Largest phase that a heater gets where every one turns by 1 rad: what a correction leaves of itself."""
 
     @classmethod
     def of(cls, record: ChipRecord, layout: FloatArray, high: FloatArray) -> Heaters:
@@ -57,14 +63,18 @@ class Heaters:
                 f"limit of {high[short[0]]:.2f} V ({short.size} heaters fall short of 2 pi): raise "
                 "the limit in the bench file, or mask the channel in the record"
             )
+        crosstalk = stencil(record.value("crosstalk_kernel"), layout)
+        elements = crosstalk.tocoo()
         return cls(
             record.value("heater_phase_offset")[:n],
             power_per_pi,
             resistance,
             rise,
             usable,
-            stencil(record.value("crosstalk_kernel"), layout),
+            crosstalk,
+            RunMatrix.of(elements.row, elements.col, elements.data),
             largest,
+            float(np.bincount(elements.row, np.abs(elements.data)).max(initial=0.0)),
         )
 
     def self_phases(self, wanted: FloatArray, near: FloatArray | None) -> FloatArray:
@@ -73,17 +83,29 @@ class Heaters:
         ``near`` (k, n), NaN where there is none: of the branches in range, the nearest to it;
         otherwise the least power. CalibrationError where crosstalk does not converge.
         """
-        # Heaters by tiles, since a sparse matrix takes many columns at once.
-        target = np.ascontiguousarray((wanted - self.offset).T)
-        guess = np.full(target.shape, np.pi) if near is None else np.nan_to_num(near.T, nan=np.pi)
-        q = np.mod(target - self.crosstalk @ guess, TWO_PI)
-        if near is not None:
-            q = self._nearest(q, near.T)
-        for _ in range(ITERATIONS):
-            q[~self.usable] = 0.0
-            left = _correct(q, target, self.crosstalk @ q, self.usable, self.largest)
-            if left < TOLERANCE:
-                return np.ascontiguousarray(q.T)
+        target = np.ascontiguousarray(wanted - self.offset)
+        known = np.full(target.shape, np.nan) if near is None else near
+        guess = np.where(np.isnan(known), np.pi, known)
+        q = np.empty_like(target)
+        for tile in range(len(target)):
+            spread = self._spread(guess[tile])
+            _begin(q[tile], target[tile], spread, known[tile], self.usable, self.largest)
+            for _ in range(ITERATIONS):
+                spread = self._spread(q[tile])
+                left = _correct(q[tile], target[tile], spread, self.usable, self.largest)
+                if self.reach * left < TOLERANCE:
+                    break
+            else:
+                self._refuse(left)
+        return q
+
+    def _spread(self, q: FloatArray) -> FloatArray:
+        """What every heater takes of the own phases ``q`` (n,) of the others."""
+        spread = np.zeros(len(q))
+        self.warmth.add(q, spread)
+        return spread
+
+    def _refuse(self, left: float) -> None:
         raise CalibrationError(
             f"crosstalk does not converge: {left:.2e} rad are left after "
             f"{ITERATIONS} rounds; the record's crosstalk_kernel is too strong to be inverted"
@@ -93,15 +115,28 @@ class Heaters:
         """Voltages (k, n) for own phases."""
         return voltage_of_power(power_of_phase(q, self.power_per_pi), self.resistance, self.rise)
 
-    def _nearest(self, q: FloatArray, near: FloatArray) -> FloatArray:
-        known = np.isfinite(near)
-        branch = TWO_PI * np.round(np.where(known, near - q, 0.0) / TWO_PI)
-        moved = q + branch
-        fits = (moved >= 0.0) & (moved <= self.largest[:, np.newaxis])
-        return np.where(fits, moved, q)
+
+@dense_kernel
+def _begin(
+    q: FloatArray,
+    target: FloatArray,
+    spread: FloatArray,
+    known: FloatArray,
+    usable: BoolArray,
+    largest: FloatArray,
+) -> None:
+    """Write ``q`` (heaters,), modulo a turn what is missing at ``target``: of the branches in range, the nearest to what
+    is ``known`` (NaN: the lowest)."""
+    for i in range(q.size):
+        least = target[i] - spread[i]
+        least -= TWO_PI * np.floor(least / TWO_PI)
+        moved = least + TWO_PI * np.rint((known[i] - least) / TWO_PI)
+        fits = (moved >= 0.0) & (moved <= largest[i])  # not where it is NaN
+        moved = moved if fits else least
+        q[i] = moved if usable[i] else 0.0
 
 
-@kernel
+@dense_kernel
 def _correct(
     q: FloatArray,
     target: FloatArray,
@@ -109,19 +144,18 @@ def _correct(
     usable: BoolArray,
     largest: FloatArray,
 ) -> float:
-    """Add to ``q`` (heaters, tiles) what is missing at ``target``, modulo a turn and within range;
-    returns the largest of it (rad)."""
+    """Add to ``q`` (heaters,) what is missing at ``target``, modulo a turn and within range; returns the largest change
+    (rad), a change of the branch included: it warms others as any does."""
     worst = 0.0
-    for i in range(q.shape[0]):
-        if usable[i]:
-            for j in range(q.shape[1]):
-                error = target[i, j] - spread[i, j] - q[i, j]
-                error -= TWO_PI * np.rint(error / TWO_PI)
-                moved = q[i, j] + error
-                moved += TWO_PI if moved < 0.0 else 0.0
-                moved -= TWO_PI if moved > largest[i] else 0.0
-                q[i, j] = moved
-                worst = max(worst, abs(error))
+    for i in range(q.size):
+        error = target[i] - spread[i] - q[i]
+        error -= TWO_PI * np.rint(error / TWO_PI)
+        moved = q[i] + error
+        moved += TWO_PI if moved < 0.0 else 0.0
+        moved -= TWO_PI if moved > largest[i] else 0.0
+        moved = moved if usable[i] else q[i]
+        worst = max(worst, abs(moved - q[i]))
+        q[i] = moved
     return worst
 
 

@@ -19,7 +19,8 @@ import math
 
 import numpy as np
 
-from hilonn.mesh.jit import kernel
+from hilonn.mesh.jit import dense_kernel, kernel
+from hilonn.mesh.sincos import sincos
 from hilonn.typing import FloatArray, IntArray
 
 _WHOLE = 1.2
@@ -35,52 +36,90 @@ def _turn(phase: float) -> float:
     return 0.0 if phase >= 2 * math.pi else phase  # just below zero rounds to a full turn
 
 
-@kernel
+@dense_kernel
 def _part(wanted: float, leak: float) -> float:
-    """How much of a ``leak`` to correct beside a wanted field."""
-    if wanted >= _WHOLE * leak:
-        return 1.0
-    return max(wanted / leak - 1.0, 0.0) / (_WHOLE - 1.0)
+    """How much of a ``leak`` to correct beside a wanted field: without a leak, whatever it is."""
+    return min(max((wanted - leak) / ((_WHOLE - 1.0) * leak + 1e-300), 0.0), 1.0)
 
 
-@kernel
-def _towards(phase: float, ideal: float, part: float) -> float:
-    """``ideal`` turned towards ``phase`` by ``part`` of the way."""
-    return ideal + part * (_turn(phase - ideal + math.pi) - math.pi)
+@dense_kernel
+def _fields(
+    theta: FloatArray,
+    sine: FloatArray,
+    cosine: FloatArray,
+    couplers: FloatArray,
+    leaks: FloatArray,
+    parts: FloatArray,
+    points: FloatArray,
+) -> None:
+    """For ideal ones at ``theta`` (n,) in [0, 2 pi), of which sine and cosine of the half are given: how much
+    of the leaks at bar and cross is corrected, ``parts`` (2, n); and y, x of three angles, ``points`` (6, n): half of the inner
+    phase (its turn left out), and the phases that the field gets which crosses from below, and that which stays."""
+    for k in range(theta.size):
+        swing = abs(cosine[k])
+        bar, cross = leaks[0, k], leaks[1, k]
+        at_bar, at_cross = _part(sine[k], bar), _part(swing, cross)
+        least, missing = (at_bar * bar) ** 2, (at_cross * cross) ** 2
+        span = 1.0 - missing - least
+        stuck = abs(span) < _NOTHING
+        up, down = sine[k] * sine[k], swing * swing
+        up = up if stuck else max((up - least) / span, 0.0)
+        down = down if stuck else max((down - missing) / span, 0.0)
+        y, x = np.sqrt(up), np.sqrt(down)
+        whole = up + down
+        xr = (down - up) / whole
+        xi = 2 * y * x / whole
+        xi = xi if theta[k] <= math.pi else -xi
+        a, b, c, d = couplers[0, k], couplers[1, k], couplers[2, k], couplers[3, k]
+        parts[0, k], parts[1, k] = at_bar, at_cross
+        points[0, k], points[1, k] = y, x
+        points[2, k], points[3, k] = c * xr + d, -c * xi
+        points[4, k], points[5, k] = -b * xi, a - b * xr
 
 
-@kernel
-def _crossing(theta: float) -> float:
-    """Phase that an ideal interferometer gives the field that crosses, theta in [0, 2 pi)."""
-    return theta / 2 + (math.pi / 2 if theta <= math.pi else 3 * math.pi / 2)
+@dense_kernel
+def _settle(
+    theta: FloatArray,
+    parts: FloatArray,
+    angles: FloatArray,
+    turned: FloatArray,
+    crossing: FloatArray,
+    staying: FloatArray,
+) -> None:
+    """What ``angles`` (3, n) of ``_fields`` come to: the inner phase, and the phases of the field that crosses and of
+    the one that stays, turned towards an ideal one's as far as its leak is not corrected."""
+    turn = 2 * math.pi
+    for k in range(theta.size):
+        below = theta[k] <= math.pi
+        inner = 2 * angles[0, k]
+        inner = inner if below else turn - inner
+        ideal = inner / 2 + (math.pi / 2 if inner <= math.pi else 3 * math.pi / 2)
+        away = angles[1, k] - ideal + math.pi
+        away -= turn * np.floor(away / turn)
+        crossing[k] = ideal + parts[1, k] * (away - math.pi)
+        ideal = inner / 2 - math.pi / 2
+        away = angles[2, k] - ideal + math.pi
+        away -= turn * np.floor(away / turn)
+        staying[k] = ideal + parts[0, k] * (away - math.pi)
+        turned[k] = inner
 
 
-@kernel
-def _corrected(theta: float, couplers: FloatArray, leaks: FloatArray) -> tuple[float, float, float]:
-    """Inner phase for an ideal one's ``theta`` in [0, 2 pi), and the phases that the field gets which
-    crosses from below, and that which stays below."""
-    sine, cosine = math.sin(theta / 2), abs(math.cos(theta / 2))
-    at_bar, at_cross = _part(sine, leaks[0]), _part(cosine, leaks[1])
-    least, missing = (at_bar * leaks[0]) ** 2, (at_cross * leaks[1]) ** 2
-    span = 1.0 - missing - least
-    turned = theta
-    if abs(span) >= _NOTHING:
-        up = max((sine * sine - least) / span, 0.0)
-        down = max((cosine * cosine - missing) / span, 0.0)
-        turned = 2 * math.atan2(math.sqrt(up), math.sqrt(down))
-        turned = turned if theta <= math.pi else 2 * math.pi - turned
-    xr, xi = math.cos(turned), math.sin(turned)
-    a, b, c, d = couplers[0], couplers[1], couplers[2], couplers[3]
-    crossing = math.atan2(c * xr + d, -c * xi)
-    staying = math.atan2(-b * xi, a - b * xr)
-    return (
-        turned,
-        _towards(crossing, _crossing(turned), at_cross),
-        _towards(staying, turned / 2 - math.pi / 2, at_bar),
-    )
+def _corrected(
+    theta: FloatArray, couplers: FloatArray, leaks: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Inner phases for ideal ones' ``theta`` (k, n) in [0, 2 pi), and the phases that the fields get which
+    cross from below, and those which stay below. ``couplers`` (n, 4), ``leaks`` (n, 2)."""
+    couplers, leaks = np.ascontiguousarray(couplers.T), np.ascontiguousarray(leaks.T)
+    turned, crossing, staying = np.empty((3, *theta.shape))
+    parts, points = np.empty((2, theta.shape[1])), np.empty((6, theta.shape[1]))
+    for tile, wanted in enumerate(theta):
+        sine, cosine = sincos(wanted / 2)
+        _fields(wanted, sine, cosine, couplers, leaks, parts, points)
+        angles = np.arctan2(points[0::2], points[1::2])
+        _settle(wanted, parts, angles, turned[tile], crossing[tile], staying[tile])
+    return turned, crossing, staying
 
 
-@kernel
 def correct_row(
     ideal: FloatArray,
     couplers: FloatArray,
@@ -90,15 +129,11 @@ def correct_row(
 ) -> None:
     """For attenuators at ``ideal`` (k, ports) write the corrected ``theta`` (k, ports), and to ``owed``
     (k, ports) what their fields then lack in phase."""
-    for tile in range(ideal.shape[0]):
-        for p in range(ideal.shape[1]):
-            turned, _, staying = _corrected(ideal[tile, p], couplers[p], leaks[p])
-            theta[tile, p] = turned
-            # The field that stays above gets theta less the phase of the one that stays below.
-            owed[tile, p] = math.pi / 2 + ideal[tile, p] / 2 - (turned - staying)
+    theta[:], _, staying = _corrected(ideal, couplers, leaks)
+    # The field that stays above gets theta less the phase of the one that stays below.
+    owed[:] = np.pi / 2 + ideal / 2 - (theta - staying)
 
 
-@kernel
 def correct(
     ideal: FloatArray, couplers: FloatArray, leaks: FloatArray, top: IntArray, flat: FloatArray
 ) -> None:
@@ -109,6 +144,19 @@ def correct(
     with the light: an interferometer takes up the difference between its two inputs, and passes on
     the rest.
     """
+    turned, crossing, staying = _corrected(ideal[:, : top.size], couplers, leaks)
+    _carry(ideal, turned, crossing, staying, top, flat)
+
+
+@kernel
+def _carry(
+    ideal: FloatArray,
+    turned: FloatArray,
+    crossing: FloatArray,
+    staying: FloatArray,
+    top: IntArray,
+    flat: FloatArray,
+) -> None:
     mzis = top.size
     ports = ideal.shape[1] - 2 * mzis
     owed = np.empty(ports)
@@ -117,13 +165,19 @@ def correct(
         for k in range(mzis):
             m = top[k]
             theta = ideal[tile, k]
-            turned, crossing, staying = _corrected(theta, couplers[k], leaks[k])
             upper, lower = owed[m], owed[m + 1]
-            wanted = _crossing(theta)
-            phi = ideal[tile, mzis + k] + upper - lower + crossing + staying - turned
-            phi += theta / 2 + math.pi / 2 - wanted
-            flat[tile, k], flat[tile, mzis + k] = _turn(turned), _turn(phi)
-            owed[m] = _turn(wanted + lower - crossing)
-            owed[m + 1] = _turn(theta / 2 - math.pi / 2 + lower - staying)
+            across, along = crossing[tile, k], staying[tile, k]
+            wanted = theta / 2 + (math.pi / 2 if theta <= math.pi else 3 * math.pi / 2)
+            flat[tile, k] = turned[tile, k]
+            flat[tile, mzis + k] = (
+                ideal[tile, mzis + k]
+                + (upper - lower)
+                + (across + along - turned[tile, k])
+                + (theta / 2 + math.pi / 2 - wanted)
+            )
+            owed[m] = wanted + lower - across
+            owed[m + 1] = theta / 2 - math.pi / 2 + lower - along
         for p in range(ports):
-            flat[tile, 2 * mzis + p] = _turn(ideal[tile, 2 * mzis + p] + owed[p])
+            flat[tile, 2 * mzis + p] = ideal[tile, 2 * mzis + p] + owed[p]
+        for n in range(flat.shape[1]):
+            flat[tile, n] = _turn(flat[tile, n])

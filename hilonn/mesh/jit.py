@@ -1,4 +1,4 @@
-"""The one way in which this package compiles a kernel."""
+"""The two ways in which this package compiles a kernel."""
 
 from __future__ import annotations
 
@@ -18,4 +18,13 @@ def kernel(function: Function) -> Function:
     infinity keep their meaning.
     """
     compiled = numba.njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc"})
+    return cast(Function, compiled(function))
+
+
+def dense_kernel(function: Function) -> Function:
+    """``kernel``, and a division by zero gives what numpy gives instead of an error: without a branch for it,
+    loops that divide become vectors."""
+    compiled = numba.njit(
+        cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"}
+    )
     return cast(Function, compiled(function))

@@ -100,15 +100,15 @@ class SvdMesh:
 
     def propagate_flat(self, flat: FloatArray, inputs: ComplexArray) -> ComplexArray:
         """``propagate`` by walking, without checks: cheaper than the matrix for few samples."""
-        fields = split_rows(inputs)
+        fields = split_rows(inputs, self.right.real_dtype)
         self.right.walk_flat(flat[: self._first], fields)
-        field = self.attenuation(flat[self._first : self._second])
+        field = self.attenuation(flat[self._first : self._second]).astype(self.dtype)
         real, imaginary = field.real[:, np.newaxis], field.imag[:, np.newaxis]
         upper, lower = fields[0::2].copy(), fields[1::2].copy()
         fields[0::2] = real * upper - imaginary * lower
         fields[1::2] = real * lower + imaginary * upper
         self.left.walk_flat(flat[self._second :], fields)
-        return whole_rows(fields, len(inputs))
+        return whole_rows(fields, len(inputs), self.dtype)
 
     def attenuation(self, theta: FloatArray) -> ComplexArray:
         """Field transmission (..., ports) of the attenuators at ``theta`` (..., ports) rad."""

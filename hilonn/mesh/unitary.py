@@ -58,11 +58,11 @@ class UnitaryMesh:
         self.splitter_errors = checked_errors(splitter_errors, self.mzis)
         self.mzi_transmission = checked_transmission(mzi_transmission, self.mzis)
         self.layout = self._positions()
-        self._real: np.dtype[Any] = np.empty(0, self.dtype).real.dtype
+        self.real_dtype: np.dtype[Any] = np.empty(0, self.dtype).real.dtype
         self._exact = coupler_products(self.splitter_errors, self.mzi_transmission)
         angle = np.pi / 4 + self.splitter_errors
         self._halves = np.stack((np.cos(angle), np.sin(angle)), axis=2).reshape(self.mzis, 4)
-        self._couplers = self._exact.astype(self._real)
+        self._couplers = self._exact.astype(self.real_dtype)
         self._cone = light_cone(topology, ports)
         self._leaks = leaks(self.splitter_errors)
 
@@ -83,8 +83,8 @@ class UnitaryMesh:
 
     def matrix_flat(self, flat: FloatArray) -> ComplexArray:
         """``matrix`` of a flat vector (phases,) of floats, without checks."""
-        if flat.dtype != self._real:
-            flat = flat.astype(self._real)
+        if flat.dtype != self.real_dtype:
+            flat = flat.astype(self.real_dtype)
         matrix: ComplexArray = np.empty((self.ports, self.ports), self.dtype)
         sine, cosine = sincos(flat)
         kernels.build(cosine, sine, self._couplers, self.top, self._cone, matrix)
@@ -103,14 +103,14 @@ class UnitaryMesh:
 
     def walk_flat(self, flat: FloatArray, fields: FloatArray) -> None:
         """Take ``fields`` through the mesh in place, without checks (see ``split_rows``)."""
-        sine, cosine = sincos(np.asarray(flat, np.float64))
-        kernels.walk(cosine, sine, self._exact, self.top, fields)
+        sine, cosine = sincos(np.asarray(flat, self.real_dtype))
+        kernels.walk(cosine, sine, self._couplers, self.top, fields)
 
     def propagate_flat(self, flat: FloatArray, inputs: ComplexArray) -> ComplexArray:
         """``propagate`` by walking, without checks: cheaper than the matrix for few samples."""
-        fields = split_rows(inputs)
+        fields = split_rows(inputs, self.real_dtype)
         self.walk_flat(flat, fields)
-        return whole_rows(fields, len(inputs))
+        return whole_rows(fields, len(inputs), self.dtype)
 
     def propagate(self, phases: MeshPhases | ArrayLike, inputs: ArrayLike) -> ComplexArray:
         """Output fields (samples, ports) of input fields (samples, ports): matrix @ each row."""
@@ -298,17 +298,17 @@ def leaks(splitter_errors: FloatArray) -> FloatArray:
     return fields
 
 
-def split_rows(fields: ComplexArray) -> FloatArray:
+def split_rows(fields: ComplexArray, dtype: DTypeLike) -> FloatArray:
     """Fields (samples, ports) as (2 * ports, samples): each mode's real part, then its imaginary
     part; filled up with dark samples to whole vectors."""
-    split = np.zeros((2 * fields.shape[1], -(-len(fields) // _VECTORS) * _VECTORS))
+    split = np.zeros((2 * fields.shape[1], -(-len(fields) // _VECTORS) * _VECTORS), dtype)
     split[0::2, : len(fields)], split[1::2, : len(fields)] = fields.real.T, fields.imag.T
     return split
 
 
-def whole_rows(split: FloatArray, samples: int) -> ComplexArray:
+def whole_rows(split: FloatArray, samples: int, dtype: DTypeLike) -> ComplexArray:
     """The inverse of ``split_rows`` for the first ``samples``."""
-    fields: ComplexArray = np.empty((samples, len(split) // 2), np.complex128)
+    fields: ComplexArray = np.empty((samples, len(split) // 2), dtype)
     fields.real, fields.imag = split[0::2, :samples].T, split[1::2, :samples].T
     return fields
 

@@ -20,9 +20,10 @@ class Compiler:
     def __init__(self, chip: MatrixChip) -> None:
         self._chip = chip
         self._pool: ThreadPoolExecutor | None = None
-        # Few enough that the first tiles are ready soon, enough that SVDs come in batches; the same
-        # on every machine, since a batch's crosstalk is iterated until its worst tile has converged.
+        # Few enough that the first tiles are ready soon, enough that SVDs come in batches.
         self._share = max(2, 256 // max(chip.outputs, 1))
+        # The first are worked out by the thread that drives the chip, which then has something to do.
+        self._first = max(1, self._share // 4)
 
     def compile(
         self, matrices: FloatArray, near: Sequence[Settings | None], ahead: bool = False
@@ -42,23 +43,21 @@ class Compiler:
         near: Sequence[Settings | None],
         ahead: bool = False,
     ) -> CompiledTiles:
+        first = self._first if len(matrices) > self._share else len(matrices)
+        ends = [*range(first, len(matrices), self._share), len(matrices)]
         jobs = [
-            partial(
-                what,
-                matrices[first : first + self._share],
-                near[first : first + self._share],
-            )
-            for first in range(0, len(matrices), self._share)
+            partial(what, matrices[first:end], near[first:end])
+            for first, end in zip([0, *ends], ends, strict=False)
         ]
         # One tile is worked out in about the time that another thread needs to take it over.
         ahead = ahead and len(matrices) > 1
         if WORKERS < 1 or (len(jobs) < 2 and not ahead):
-            return CompiledTiles(jobs, [None] * len(jobs), self._share)
+            return CompiledTiles(jobs, [None] * len(jobs), ends)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(WORKERS, "compile")
         mine = 0 if ahead else 1  # the first is done by whoever asks for it, at once
         begun = [None] * mine + [self._pool.submit(job) for job in jobs[mine:]]
-        return CompiledTiles(jobs, begun, self._share)
+        return CompiledTiles(jobs, begun, ends)
 
 
 class CompiledTiles:
@@ -68,24 +67,31 @@ class CompiledTiles:
         self,
         jobs: Sequence[partial[list[Settings]]],
         begun: Sequence[Future[list[Settings]] | None],
-        share: int,
+        ends: Sequence[int],
     ) -> None:
         self._jobs = jobs
         self._begun = begun
-        self._share = share
+        self._place = [
+            (job, tile - first)
+            for job, (first, end) in enumerate(zip([0, *ends], ends, strict=False))
+            for tile in range(first, end)
+        ]
         self._done: dict[int, list[Settings]] = {}
 
     def __getitem__(self, tile: int) -> Settings:
         """Settings of ``tile``. Raises what compiling them raised."""
-        job, place = divmod(tile, self._share)
+        job, place = self._place[tile]
+        self._work_out(job)
+        return self._done[job][place]
+
+    def _work_out(self, job: int) -> None:
         if job not in self._done:
             future = self._begun[job]
             mine = future is None or future.cancel()
             self._done[job] = self._jobs[job]() if mine or future is None else future.result()
-        return self._done[job][place]
 
     def all(self) -> list[Settings]:
         """Settings of every tile."""
         for job in range(len(self._jobs)):
-            self[job * self._share]
+            self._work_out(job)
         return [settings for job in sorted(self._done) for settings in self._done[job]]

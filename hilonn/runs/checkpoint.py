@@ -17,7 +17,7 @@ from hilonn.atomic import write_bytes
 from hilonn.errors import ResumeError
 from hilonn.typing import Snapshot
 
-MAGIC = b"hilonn-checkpoint-1\n"
+MAGIC = b"hilonn-checkpoint-2\n"
 
 
 def save(path: Path, snapshot: Snapshot) -> None:

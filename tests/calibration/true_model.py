@@ -115,7 +115,7 @@ def phase_error(records: Records, plant: Any, seed: int = 0) -> float:
         volts = np.sqrt(power * plant.truth.resistance * (1 + plant.truth.resistance_rise * power))
         volts = np.where(model.usable, volts, 0.0)
         true_own = np.where(model.usable, np.pi * ratio * (1 + bend * (ratio / 2 - 1)), 0.0)
-        true = plant._stencil.add(true_own[:n], plant.truth.phase_offset[:n]) + moved
+        true = plant._crosstalk.add(true_own[:n], plant.truth.phase_offset[:n]) + moved
         left = model.phases(estimate.values, volts)[0][:n] - true
         away.append((left + np.pi) % (2 * np.pi) - np.pi)
     gauges = phase_gauges(model)[:n]
@@ -139,7 +139,7 @@ def realised(bench: Bench, chip: Any, settings: Any) -> np.ndarray:
     bend = plant.parameters.thermo_optic_nonlinearity
     own = np.pi * ratio * (1 + bend * (ratio / 2 - 1))
     n = truth.chip_heaters
-    matrix = plant._optics.transfer(plant._stencil.add(own[:n], truth.phase_offset[:n]))
+    matrix = plant._optics.transfer(plant._crosstalk.add(own[:n], truth.phase_offset[:n]))
     oscillator = np.exp(-1j * (own[-1] + truth.phase_offset[-1]))
     seen = 2 * (truth.lo_field * truth.output_facet * oscillator)[:, np.newaxis] * matrix
     seen = seen * (truth.launched_field * truth.input_facet)

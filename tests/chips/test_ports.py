@@ -89,8 +89,13 @@ def test_a_step_of_learning_goes_on_from_the_last_phases(left: SvdMeshChip) -> N
     (settings,) = left.compile(matrix[np.newaxis], [None])
     for _ in range(20):
         matrix = matrix + 0.01 * rng.standard_normal(shape)
+        before = settings.self_phase
         (settings,) = left.compile(matrix[np.newaxis], [settings])
-        assert settings.moved == 0
+        # Where the last phase was at the end of what a heater can do, a whole turn brings it back.
+        at_end = np.minimum(before, np.abs(before - 2 * np.pi)) < 0.05
+        turned = np.abs(settings.self_phase - before)
+        assert np.minimum(turned, np.abs(turned - 2 * np.pi)).max() < 0.5
+        assert (turned < 0.5)[~at_end].all()
         missed = np.linalg.norm(settings.realised - matrix) / np.linalg.norm(matrix)
         assert missed < 0.02
     inputs = np.eye(left.inputs)
