@@ -187,7 +187,8 @@ def rise_step(
     noise = np.sqrt(((first - second) ** 2).mean(axis=0) / 2.0)
     middle = max(float(np.median(rise)), 1e-300)
     decibels = 20 * np.log10(np.maximum(rise, 1e-3 * middle) / middle)
-    seen = rise > SEEN * noise / np.sqrt(len(inputs))
+    # Without light the mean product of two noises has a standard error of noise^2 / sqrt(samples).
+    seen = rise**2 > SEEN * noise**2 / np.sqrt(len(inputs))
     known = chip.records.photodetectors.accepted("gain")
     dead = np.flatnonzero((~seen | (rise < FAINT * middle)) & known)
     values = {
