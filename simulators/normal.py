@@ -74,14 +74,21 @@ class NormalStream:
         if self._block is None:  # first use: short runs, and tests, never ask for another
             self._before, self._block = self._draw()
         if self._used == AHEAD:
-            self._before, self._block = (
-                self._draw() if self._coming is None else self._coming.result()
-            )
-            self._used = 0
-            if self._worker is None:
-                self._worker = ThreadPoolExecutor(1, "detector noise")
-            self._coming = self._worker.submit(self._draw)
+            # In an order in which an interruption anywhere costs a wait at most, and no block comes twice.
+            if self._coming is None:
+                self._begin()
+            assert self._coming is not None
+            drawn = self._coming.result()
+            self._coming = None
+            (self._before, self._block), self._used = drawn, 0
+            self._begin()
         return self._block
+
+    def _begin(self) -> None:
+        """Have the next block drawn."""
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, "detector noise")
+        self._coming = self._worker.submit(self._draw)
 
     def _draw(self) -> tuple[Snapshot, FloatArray]:
         return generator_state(self._source), standard_normal(self._source, AHEAD)

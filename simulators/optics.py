@@ -16,7 +16,7 @@ Transfer = np.ndarray
 
 
 COARSE = 1e-4
-"""Noise of a reading, in full scales, beside which single precision is exact."""
+"""Noise of a reading, in full scales, that single precision stays below until thousands of readings are averaged."""
 
 FEW = 3
 """Fields are walked through a mesh whose ports are this many times as many."""
@@ -46,7 +46,7 @@ class Optics(Protocol):
 class CoherentOptics:
     """A mesh, and at each output a 50:50 coupler with the local oscillator: |E +- LO|^2 / 2.
 
-    With ``single`` the mesh is worked out in single precision: a field is off by 1e-6 of the largest.
+    With ``single`` the mesh is worked out in single precision: a field is off by 2e-6 of the largest, or less.
     """
 
     def __init__(self, truth: Truth, single: bool) -> None:

@@ -1,6 +1,6 @@
 """A plant whose truth is a record: the twin of a chip that was calibrated.
 
-What the record knows is true of the twin, to the last digit and in the record's own conventions; what no record
+What the record knows is true of the twin, exactly (but for the rounding of ``CoherentOptics``) and in the record's own conventions; what no record
 holds (drifts, temperature, the heaters' lag, converters) is absent, the drive's steps excepted. Its detectors are as noisy
 as the record says.
 """

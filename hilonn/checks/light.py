@@ -16,6 +16,9 @@ from hilonn.typing import BoolArray, FloatArray
 SAMPLES = 64
 SEEN = 5.0
 """Standard errors above which a mean is not by chance."""
+SEEN_TWICE = 8.0
+"""As ``SEEN``, of a mean product of two readings: without light it is noise^2 / sqrt(samples) off, with longer tails than a
+mean has (one of 70,000 detectors is beyond 8 at 64 samples)."""
 STRAY = 0.02
 """Of the smallest range: light in the dark that is worth a word."""
 FAINT = 0.05
@@ -187,8 +190,9 @@ def rise_step(
     noise = np.sqrt(((first - second) ** 2).mean(axis=0) / 2.0)
     middle = max(float(np.median(rise)), 1e-300)
     decibels = 20 * np.log10(np.maximum(rise, 1e-3 * middle) / middle)
-    # Without light the mean product of two noises has a standard error of noise^2 / sqrt(samples).
-    seen = rise**2 > SEEN * noise**2 / np.sqrt(len(inputs))
+    # What changes with the samples: each reading's baseline is common to all of them, with a noise of its own.
+    changes = ((first - first.mean(axis=0)) * (second - second.mean(axis=0))).mean(axis=0)
+    seen = changes > SEEN_TWICE * noise**2 / np.sqrt(len(inputs))
     known = chip.records.photodetectors.accepted("gain")
     dead = np.flatnonzero((~seen | (rise < FAINT * middle)) & known)
     values = {

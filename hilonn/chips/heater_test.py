@@ -25,22 +25,25 @@ FAINTER = 6
 """How often the light may be halved where the detectors' largest range does not hold it."""
 SILENT = 1.25
 """Below this a heater did not answer. Noise alone gives 1.0 +- 0.05 at 16 ports."""
+FEW = 5.0
+"""Below one and this many standard deviations of what noise alone gives, if that is more: few ports know less."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeaterTest:
     """``response`` (heaters,): rms change of the readings when the heater turned, in units of what
     noise alone changes, the largest of its rounds; ``passes`` that it took; ``seen`` (heaters,): those that can answer at
-    all, by the ports that are used."""
+    all, by the ports that are used; ``threshold`` of an answer."""
 
     response: FloatArray
     passes: int
     seen: BoolArray
+    threshold: float
 
     @property
     def silent(self) -> IntArray:
         """Heaters that did not answer in any round."""
-        return np.flatnonzero((self.response < SILENT) & self.seen)
+        return np.flatnonzero((self.response < self.threshold) & self.seen)
 
 
 def check_heaters(chip: HeaterChip, seed: int = 0) -> HeaterTest:
@@ -53,14 +56,15 @@ def check_heaters(chip: HeaterChip, seed: int = 0) -> HeaterTest:
     response = np.zeros(len(chip.layout))
     passes = 0
     seen = chip.seen
+    threshold = max(SILENT, 1.0 + FEW / np.sqrt(2.0 * SAMPLES * chip.outputs))
     for turn, averages in enumerate(ROUNDS):
-        asked = np.flatnonzero((response < SILENT) & seen)
+        asked = np.flatnonzero((response < threshold) & seen)
         if not len(asked):
             break
         answers, used = _round(chip, _matrix(chip, rng, turn), rng, asked, averages)
         response[asked] = np.maximum(response[asked], answers)
         passes += used
-    return HeaterTest(response, passes, seen)
+    return HeaterTest(response, passes, seen, threshold)
 
 
 def _matrix(chip: HeaterChip, rng: np.random.Generator, turn: int) -> FloatArray:

@@ -92,11 +92,11 @@ class Heaters:
             _begin(q[tile], target[tile], spread, known[tile], self.usable, self.largest)
             for _ in range(ITERATIONS):
                 spread = self._spread(q[tile])
-                left = _correct(q[tile], target[tile], spread, self.usable, self.largest)
-                if self.reach * left < TOLERANCE:
+                change = _correct(q[tile], target[tile], spread, self.usable, self.largest)
+                if self.reach * change < TOLERANCE:
                     break
             else:
-                self._refuse(left)
+                self._refuse(q[tile], target[tile])
         return q
 
     def _spread(self, q: FloatArray) -> FloatArray:
@@ -105,9 +105,23 @@ class Heaters:
         self.warmth.add(q, spread)
         return spread
 
-    def _refuse(self, left: float) -> None:
+    def _refuse(self, q: FloatArray, target: FloatArray) -> None:
+        """Say why ``q`` (n,) has not come to ``target`` (n,)."""
+        left = target - self._spread(q) - q
+        left -= TWO_PI * np.rint(left / TWO_PI)
+        worst = int(np.argmax(np.abs(np.where(self.usable, left, 0.0))))
+        before = q.copy()
+        _correct(q, target, self._spread(q), self.usable, self.largest)
+        round_and_round = np.flatnonzero(np.abs(q - before) > np.pi)
+        if self.reach < 1.0 and len(round_and_round):
+            heater = int(round_and_round[0])
+            raise CalibrationError(
+                f"no phases are found at which crosstalk is made up for: heater {heater} goes round by a turn and back as its "
+                f"neighbours make up for it, since it reaches {self.largest[heater]:.2f} rad, hardly more than a turn "
+                f"({len(round_and_round)} heaters do); raise its limit in the bench file, or mask the channel in the record"
+            )
         raise CalibrationError(
-            f"crosstalk does not converge: {left:.2e} rad are left after "
+            f"crosstalk does not converge: {abs(left[worst]):.2e} rad are left at heater {worst} after "
             f"{ITERATIONS} rounds; the record's crosstalk_kernel is too strong to be inverted"
         )
 

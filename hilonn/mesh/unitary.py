@@ -83,10 +83,8 @@ class UnitaryMesh:
 
     def matrix_flat(self, flat: FloatArray) -> ComplexArray:
         """``matrix`` of a flat vector (phases,) of floats, without checks."""
-        if flat.dtype != self.real_dtype:
-            flat = flat.astype(self.real_dtype)
         matrix: ComplexArray = np.empty((self.ports, self.ports), self.dtype)
-        sine, cosine = sincos(flat)
+        sine, cosine = self._sincos(flat)
         kernels.build(cosine, sine, self._couplers, self.top, self._cone, matrix)
         return matrix
 
@@ -101,9 +99,14 @@ class UnitaryMesh:
         kernels.turned(cosine, sine, self._exact, self._halves, self.top, index, factor, turned)
         return turned
 
+    def _sincos(self, flat: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Of angles in double precision: rounded first, angles of some turns would be off by a part in a million."""
+        sine, cosine = sincos(np.asarray(flat, np.float64))
+        return sine.astype(self.real_dtype, copy=False), cosine.astype(self.real_dtype, copy=False)
+
     def walk_flat(self, flat: FloatArray, fields: FloatArray) -> None:
         """Take ``fields`` through the mesh in place, without checks (see ``split_rows``)."""
-        sine, cosine = sincos(np.asarray(flat, self.real_dtype))
+        sine, cosine = self._sincos(flat)
         kernels.walk(cosine, sine, self._couplers, self.top, fields)
 
     def propagate_flat(self, flat: FloatArray, inputs: ComplexArray) -> ComplexArray:

@@ -44,7 +44,7 @@ class Compiler:
         ahead: bool = False,
     ) -> CompiledTiles:
         first = self._first if len(matrices) > self._share else len(matrices)
-        ends = [*range(first, len(matrices), self._share), len(matrices)]
+        ends = [*range(first, len(matrices), self._share), len(matrices)] if len(matrices) else []
         jobs = [
             partial(what, matrices[first:end], near[first:end])
             for first, end in zip([0, *ends], ends, strict=False)

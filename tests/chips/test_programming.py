@@ -31,11 +31,13 @@ def heaters_of_a_chip() -> Heaters:
 def test_own_phases_and_what_they_warm_are_what_was_wanted(seed: int, away: float) -> None:
     """Near to what was there or not (NaN), also where the end of the range is a hair away: a heater that must go round by a
     turn warms its neighbours by that turn's share, which they have to take off."""
-    heaters = heaters_of_a_chip()
     rng = np.random.default_rng(seed)
-    n = len(heaters.offset)
-    there = rng.uniform(0.0, 2 * np.pi, (3, n))
-    there[:, rng.random(n) < 0.3] = 1e-5
+    n = len(heaters_of_a_chip().offset)
+    heaters = replace(heaters_of_a_chip(), largest=2 * np.pi * rng.uniform(1.3, 1.6, n))
+    there = rng.uniform(0.0, 1.0, (3, n)) * heaters.largest
+    there[:, rng.random(n) < 0.2] = 1e-5
+    at_end = rng.random(n) < 0.2
+    there[:, at_end] = heaters.largest[at_end] - 1e-5
     moved = there + away * rng.standard_normal((3, n)) if np.isfinite(away) else there
     wanted = heaters.offset + moved + (heaters.crosstalk @ moved.T).T
     q = heaters.self_phases(wanted, there if np.isfinite(away) else None)
@@ -49,6 +51,22 @@ def test_own_phases_and_what_they_warm_are_what_was_wanted(seed: int, away: floa
     )
     together = heaters.self_phases(wanted, there)
     np.testing.assert_array_equal(together, alone)  # whatever else is worked out beside it
+
+
+def test_a_heater_of_hardly_more_than_a_turn_is_named() -> None:
+    """It goes round, its neighbours make up for it, and it goes back: the message blames its range, not the crosstalk."""
+    heaters = heaters_of_a_chip()
+    n = len(heaters.offset)
+    short = replace(heaters, largest=np.full(n, 2 * np.pi))
+    refused = 0
+    for seed in range(20):
+        wanted = np.random.default_rng(seed).uniform(0, 2 * np.pi, (1, n))
+        try:
+            short.self_phases(wanted, None)
+        except CalibrationError as error:
+            refused += 1
+            assert "it reaches 6.28 rad, hardly more than a turn" in str(error)
+    assert refused
 
 
 def test_crosstalk_that_cannot_be_undone_is_refused() -> None:

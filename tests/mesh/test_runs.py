@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hilonn.mesh.runs import RunMatrix
 
 
-@given(st.integers(1, 40), st.integers(0, 2**32 - 1), st.floats(0.0, 1.0), st.integers(1, 3))
+@settings(deadline=None, max_examples=60)
+@given(
+    st.one_of(st.integers(1, 40), st.integers(1000, 1300)),
+    st.integers(0, 2**32 - 1),
+    st.floats(0.0, 0.3),
+    st.integers(1, 3),
+)
 def test_a_matrix_of_runs_is_the_dense_one(
     size: int, seed: int, density: float, kinds: int
 ) -> None:
@@ -24,7 +30,7 @@ def test_a_matrix_of_runs_is_the_dense_one(
     vector, start = rng.standard_normal((2, size))
     into = start.copy()
     runs.add(vector, into)
-    np.testing.assert_allclose(into, start + dense @ vector, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(into, start + dense @ vector, rtol=0, atol=1e-11)
 
 
 def test_a_diagonal_is_one_run() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hilonn.mesh import UNITARY_MESHES, SvdMesh
+from hilonn.simulators.optics import CoherentOptics, optics_of
 from tests.simulators.benchtop import TIMING, Benchtop
 
 LAUNCHED = 1e-3
@@ -158,3 +159,30 @@ def test_no_light_reads_dark_and_the_shutter_blocks_the_oscillator() -> None:
     np.testing.assert_allclose(top.detectors.fetch().signal[0], np.tile(lo, 2) + dark, rtol=1e-12)
     top.shutter.select(0)
     np.testing.assert_allclose(top.play(np.zeros((1, 4))).signal[0], dark, rtol=1e-12)
+
+
+@pytest.mark.parametrize("architecture", ["svd_mesh", "unitary_mesh", "triangular_mesh"])
+def test_single_precision_is_off_by_what_the_page_says(architecture: str) -> None:
+    """Transfer matrices, and fields that walk through a chip on its way; phases of up to two turns and their offsets."""
+    truth = Benchtop(preset="typical", ports=32, architecture=architecture).plant.truth
+    exact, single = CoherentOptics(truth, single=False), CoherentOptics(truth, single=True)
+    rng = np.random.default_rng(1)
+    phases = truth.phase_offset[: truth.chip_heaters] + rng.uniform(
+        0.0, 4 * np.pi, truth.chip_heaters
+    )
+    fields = rng.standard_normal((5, 32)) + 1j * rng.standard_normal((5, 32))
+    largest = np.linalg.norm(fields, axis=1).max()
+    assert np.abs(single.transfer(phases) - exact.transfer(phases)).max() < 2e-6
+    few = exact.passed(fields, phases)
+    assert np.abs(single.passed(fields, phases) - few).max() < 2e-6 * largest
+    np.testing.assert_allclose(
+        few, exact.arriving(fields, exact.transfer(phases)), rtol=0, atol=1e-12 * largest
+    )
+    assert single.transfer(phases).dtype == np.complex64
+
+
+def test_noisy_detectors_let_the_mesh_be_rounded() -> None:
+    quiet, noisy = Benchtop(), Benchtop(preset="typical")
+    for top, kind in ((quiet, np.complex128), (noisy, np.complex64)):
+        optics = optics_of(top.plant.truth, top.plant.parameters.detector_noise)
+        assert optics.transfer(np.zeros(top.plant.truth.chip_heaters)).dtype == kind
