@@ -145,6 +145,7 @@ def test_interrupted_anywhere_it_goes_on(tmp_path: Path) -> None:
         assert sum(e["event"] == "finished" for e in events) == 1
 
 
+@pytest.mark.slow
 def test_faulty_channels_are_named(tmp_path: Path) -> None:
     """Dead heaters, a dead detector, a stuck modulator: the rest is calibrated, and is trained on without it."""
     faults = (

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hilonn.mesh.runs import RunMatrix
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(
     st.one_of(st.integers(1, 40), st.integers(1000, 1300)),
     st.integers(0, 2**32 - 1),
