@@ -32,14 +32,14 @@ def test_shares_and_columns_in_turn_leave_little_of_crosstalk(
 ) -> None:
     file = bench_file(tmp_path, architecture, 5)
     first = FIRST if architecture == "unitary_mesh" else (*FIRST, "attenuators")
-    session.calibrate(file, tmp_path / "out", seed=1, routines=(*first, "crosstalk"))
-    with Bench.open(file, seed=1, record="nominal") as bench:
+    session.calibrate(file, tmp_path / "out", seed=2, routines=(*first, "crosstalk"))
+    with Bench.open(file, seed=2, record="nominal") as bench:
         before, after = (
             errors(load_records(tmp_path / "out" / "records" / f"after-{r}.json"), plant_of(bench))
             for r in ("phases", "crosstalk")
         )
     assert after.crosstalk < 0.15 < before.crosstalk
-    assert after.phase < 0.018 < 0.02 < before.phase  # rms of few: 0.011 to 0.016 by the noise
+    assert after.phase < 0.015 < 0.02 < before.phase
     assert after.matrix < before.matrix / 2
 
 
