@@ -11,7 +11,7 @@ import numpy as np
 from hilonn.chips.chip import Batch, ChipReadings, Readout, Settings
 from hilonn.chips.cones import elements_of, seen_heaters
 from hilonn.chips.heater_chip import HeaterChip
-from hilonn.chips.ports import run_of
+from hilonn.chips.ports import first_of, run_of
 from hilonn.chips.wiring import allow, require
 from hilonn.clock import Clock
 from hilonn.devices import PhaseShifters, Switch, Timing
@@ -110,7 +110,7 @@ class CoherentChip(HeaterChip):
         self.statistics.runs += 1
         m = settings.shape[0]
         values: np.ndarray = parts[0] if len(parts) == 1 else parts[0] + 1j * parts[1]
-        values = values[:, run_of(self.at.outputs[:m])]
+        values = values[:, first_of(self._output_run, m)]
         if homodyne:
             values = values * (self._homodyne_scale[:m] * settings.scale)
         else:
@@ -163,6 +163,7 @@ class CoherentChip(HeaterChip):
         self._output_turn = np.exp(-1j * chip.value("output_phase"))[:, None]
         amplitude = self._transmission() * weakest
         outputs = self.at.outputs
+        self._output_run = run_of(outputs)
         self._homodyne_scale = 1.0 / (chip.value("output_gain")[outputs] * amplitude)
         self._power_scale = 1.0 / (chip.value("output_power_gain")[outputs] * amplitude**2)
 

@@ -14,17 +14,20 @@ _ROUNDS = 8
 def match_singular_vectors(
     left: FloatArray, right: FloatArray, left_near: FloatArray, right_near: FloatArray
 ) -> tuple[IntArray, FloatArray]:
-    """Order and signs that bring singular vectors nearest to the last ones.
+    """Order and signs (..., vectors) that bring singular vectors nearest to the last ones.
 
-    Columns of ``left``, rows of ``right`` (vectors, ports). ``left[:, order] * signs`` and
-    ``right[order] * signs[:, None]`` give the same matrix with the singular values in ``order``.
+    Columns of ``left``, rows of ``right`` (..., vectors, ports); leading axes are of one matrix each. ``left[:, order] * signs``
+    and ``right[order] * signs[:, None]`` give the same matrix with the singular values in ``order``.
     """
-    overlap = left_near.T @ left + right_near @ right.T
-    order: IntArray = np.abs(overlap).argmax(axis=1)
-    if len(np.unique(order)) < len(order):
-        order = np.asarray(linear_sum_assignment(-np.abs(overlap))[1])
-    signs = np.where(overlap[np.arange(len(order)), order] < 0.0, -1.0, 1.0)
-    return order, signs
+    overlap = np.swapaxes(left_near, -1, -2) @ left + right_near @ np.swapaxes(right, -1, -2)
+    near = np.abs(overlap)
+    order: IntArray = near.argmax(axis=-1)
+    ranks = np.sort(order, axis=-1)
+    twice = (ranks[..., 1:] == ranks[..., :-1]).any(axis=-1)
+    for at in np.argwhere(twice):
+        order[tuple(at)] = linear_sum_assignment(-near[tuple(at)])[1]
+    chosen = np.take_along_axis(overlap, order[..., np.newaxis], axis=-1)[..., 0]
+    return order, np.where(chosen < 0.0, -1.0, 1.0)
 
 
 def completed(basis: FloatArray, near: FloatArray) -> FloatArray | None:

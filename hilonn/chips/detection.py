@@ -201,9 +201,14 @@ class Detection:
             took(self._detectors.name, now)
         self._statistics.wire_seconds += time.perf_counter() - started
         if len(parts) == 1:
-            return parts[0].signal, float(parts[0].saturated.mean())
+            return parts[0].signal, _share(parts[0].saturated)
         signal = np.concatenate([part.signal for part in parts])
-        return signal, float(np.concatenate([part.saturated for part in parts]).mean())
+        return signal, _share(np.concatenate([part.saturated for part in parts]))
+
+
+def _share(saturated: BoolArray) -> float:
+    """The fraction of readings that stand at the end of their range."""
+    return float(np.count_nonzero(saturated)) / max(saturated.size, 1)
 
 
 @dense_kernel

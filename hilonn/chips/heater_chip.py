@@ -72,6 +72,7 @@ class HeaterChip(MatrixChip):
             self._detectors, pairs, records.photodetectors, timing, self.statistics
         )
         self.ranges = len(self._detectors.ranges)
+        self._used_by: dict[int, tuple[IntArray | slice, FloatArray, FloatArray]]
         self._learn(records)
         self._drive = np.full(self._shifters.channels, np.nan)
         self._settled = -np.inf
@@ -114,6 +115,7 @@ class HeaterChip(MatrixChip):
         moving = records.modulators.accepted("v_pi") & records.modulators.accepted("bias")
         self._null = np.zeros(self._modulators.channels)
         self._null[self._modulator_channels] = np.where(moving, self._bias, 0.0)
+        self._used_by = {}
 
     @property
     def _most(self) -> int:
@@ -437,11 +439,18 @@ class HeaterChip(MatrixChip):
     def _modulator_drive(self, amplitudes: FloatArray) -> FloatArray:
         """Drives (samples, channels) for fields (samples, n), up to rounding within [-1, 1];
         all other modulators stay at their null."""
-        used = self.at.inputs[: amplitudes.shape[1]]
+        channels, v_pi, bias = self._used(amplitudes.shape[1])
         drive = np.empty((len(amplitudes), self._modulators.channels))
         drive[:] = self._null
-        rounded = np.minimum(np.maximum(amplitudes, -1.0), 1.0)  # 1 + 1e-12 is 1
-        drive[:, run_of(self._modulator_channels[used])] = drive_of_amplitude(
-            rounded, self._v_pi[used], self._bias[used]
-        )
+        rounded = np.maximum(amplitudes, -1.0)
+        np.minimum(rounded, 1.0, out=rounded)  # 1 + 1e-12 is 1
+        drive[:, channels] = drive_of_amplitude(rounded, v_pi, bias)
         return drive
+
+    def _used(self, count: int) -> tuple[IntArray | slice, FloatArray, FloatArray]:
+        """Modulators of the first ``count`` inputs that are used: their channels, V_pi and bias. Looked up in every pass."""
+        if count not in self._used_by:
+            used = self.at.inputs[:count]
+            channels = run_of(self._modulator_channels[used])
+            self._used_by[count] = channels, self._v_pi[used], self._bias[used]
+        return self._used_by[count]

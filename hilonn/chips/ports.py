@@ -23,6 +23,11 @@ def run_of(indices: IntArray) -> IntArray | slice:
     return indices
 
 
+def first_of(run: IntArray | slice, count: int) -> IntArray | slice:
+    """The first ``count`` of a ``run_of``."""
+    return slice(run.start, run.start + count) if isinstance(run, slice) else run[:count]
+
+
 def usable_inputs(records: Records) -> BoolArray:
     """Ports (ports,) whose modulator, and the light on whose way, the records accept."""
     chip, modulators = records.chip, records.modulators

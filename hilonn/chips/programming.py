@@ -19,7 +19,7 @@ from hilonn.transfer import (
     power_of_voltage,
     voltage_of_power,
 )
-from hilonn.typing import BoolArray, FloatArray
+from hilonn.typing import BoolArray, FloatArray, IntArray
 
 TOLERANCE = 1e-4
 """rad: what the fixed point of the crosstalk may leave."""
@@ -87,16 +87,22 @@ class Heaters:
         known = np.full(target.shape, np.nan) if near is None else near
         guess = np.where(np.isnan(known), np.pi, known)
         q = np.empty_like(target)
-        for tile in range(len(target)):
-            spread = self._spread(guess[tile])
-            _begin(q[tile], target[tile], spread, known[tile], self.usable, self.largest)
-            for _ in range(ITERATIONS):
-                spread = self._spread(q[tile])
-                change = _correct(q[tile], target[tile], spread, self.usable, self.largest)
-                if self.reach * change < TOLERANCE:
-                    break
-            else:
-                self._refuse(q[tile], target[tile])
+        runs = self.warmth
+        left = _find(
+            q,
+            target,
+            guess,
+            known,
+            self.usable,
+            self.largest,
+            runs.row,
+            runs.column,
+            runs.length,
+            runs.share,
+            TOLERANCE / max(self.reach, 1e-300),
+        )
+        if left >= 0:
+            self._refuse(q[left], target[left])
         return q
 
     def _spread(self, q: FloatArray) -> FloatArray:
@@ -171,6 +177,54 @@ def _correct(
         worst = max(worst, abs(moved - q[i]))
         q[i] = moved
     return worst
+
+
+@dense_kernel
+def _warm(
+    q: FloatArray,
+    row: IntArray,
+    column: IntArray,
+    length: IntArray,
+    share: FloatArray,
+    spread: FloatArray,
+) -> None:
+    """As ``RunMatrix.add``, to zero: kernels of other modules are not called, since the cache does not see that they change."""
+    spread[:] = 0.0
+    for r in range(row.size):
+        to, source, part = np.uintp(row[r]), np.uintp(column[r]), share[r]
+        for i in range(np.uintp(length[r])):
+            spread[to + i] += part * q[source + i]
+
+
+@dense_kernel
+def _find(
+    q: FloatArray,
+    target: FloatArray,
+    guess: FloatArray,
+    known: FloatArray,
+    usable: BoolArray,
+    largest: FloatArray,
+    row: IntArray,
+    column: IntArray,
+    length: IntArray,
+    share: FloatArray,
+    small: float,
+) -> int:
+    """Write ``q`` (k, heaters) for every ``target``, until no phase changes by ``small`` (rad); returns the first tile for which
+    it goes on changing, -1 where there is none. All in one, so that another thread is not asked for the interpreter at each round."""
+    spread = np.empty(q.shape[1])
+    for tile in range(q.shape[0]):
+        _warm(guess[tile], row, column, length, share, spread)
+        _begin(q[tile], target[tile], spread, known[tile], usable, largest)
+        found = False
+        for _ in range(ITERATIONS):
+            _warm(q[tile], row, column, length, share, spread)
+            if _correct(q[tile], target[tile], spread, usable, largest) < small:
+                found = True
+                break
+        if not found:
+            return tile
+    return -1
 
 
 def near_phases(near: Sequence[FloatArray | None], heaters: int) -> FloatArray | None:

@@ -237,9 +237,7 @@ class SvdMeshChip(CoherentChip):
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         left, singular, right = np.linalg.svd(self.at.spread(matrices))
         rank = min(matrices.shape[1:])
-        for i, before in enumerate(near):
-            if before is not None:
-                _continue(left[i], singular[i], right[i], rank, before)
+        _continue(left, singular, right, rank, near)
         scale = singular.max(axis=1)
         scale[scale == 0.0] = 1.0
         scale *= margin
@@ -250,19 +248,34 @@ class SvdMeshChip(CoherentChip):
 
 
 def _continue(
-    left: FloatArray, singular: FloatArray, right: FloatArray, rank: int, before: Settings
+    left: FloatArray,
+    singular: FloatArray,
+    right: FloatArray,
+    rank: int,
+    near: Sequence[Settings | None],
 ) -> None:
-    """Bring a decomposition nearest to that of ``before``, in place; vectors from ``rank`` on have
+    """Bring decompositions (k, ...) nearest to those of ``near``, in place; vectors from ``rank`` on have
     singular values of zero."""
-    order, signs = match_singular_vectors(
-        left[:, :rank], right[:rank], before.left[:, :rank], before.right[:rank]
-    )
-    left[:, :rank] = left[:, order] * signs
-    right[:rank] = right[order] * signs[:, None]
-    singular[:rank] = singular[order]
-    if rank == len(singular):
+    begun = [(i, before) for i, before in enumerate(near) if before is not None]
+    if not begun:
         return
-    left_rest = completed(left[:, :rank], before.left[:, rank:])
-    right_rest = completed(right[:rank].T, before.right[rank:].T)
-    if left_rest is not None and right_rest is not None:
-        left[:, rank:], right[rank:] = left_rest, right_rest.T
+    # All tiles at once: what is worked out beside passes asks for the interpreter as seldom as it can.
+    rows = np.array([i for i, _ in begun])
+    tile = rows[:, np.newaxis]
+    order, signs = match_singular_vectors(
+        left[rows, :, :rank],
+        right[rows, :rank],
+        np.stack([before.left[:, :rank] for _, before in begun]),
+        np.stack([before.right[:rank] for _, before in begun]),
+    )
+    columns = left[tile, :, order] * signs[..., np.newaxis]  # (tiles, vectors, ports)
+    left[rows, :, :rank] = columns.swapaxes(1, 2)
+    right[rows, :rank] = right[tile, order] * signs[..., np.newaxis]
+    singular[rows, :rank] = singular[tile, order]
+    if rank == singular.shape[1]:
+        return
+    for i, before in begun:
+        left_rest = completed(left[i, :, :rank], before.left[:, rank:])
+        right_rest = completed(right[i, :rank].T, before.right[rank:].T)
+        if left_rest is not None and right_rest is not None:
+            left[i, :, rank:], right[i, rank:] = left_rest, right_rest.T

@@ -104,15 +104,15 @@ def _settle(
         turned[k] = inner
 
 
-def _corrected(
+def corrected(
     theta: FloatArray, couplers: FloatArray, leaks: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Inner phases for ideal ones' ``theta`` (k, n) in [0, 2 pi), and the phases that the fields get which
+    """Of interferometers one by one: inner phases for ideal ones' ``theta`` (k, n) in [0, 2 pi), and the phases that the fields get which
     cross from below, and those which stay below. ``couplers`` (n, 4), ``leaks`` (n, 2)."""
     couplers, leaks = np.ascontiguousarray(couplers.T), np.ascontiguousarray(leaks.T)
     turned, crossing, staying = np.empty((3, *theta.shape))
     parts, points = np.empty((2, theta.shape[1])), np.empty((6, theta.shape[1]))
-    for tile, wanted in enumerate(theta):
+    for tile, wanted in enumerate(theta):  # one at a time, so that all of it stays in the cache
         sine, cosine = sincos(wanted / 2)
         _fields(wanted, sine, cosine, couplers, leaks, parts, points)
         angles = np.arctan2(points[0::2], points[1::2])
@@ -120,18 +120,14 @@ def _corrected(
     return turned, crossing, staying
 
 
-def correct_row(
-    ideal: FloatArray,
-    couplers: FloatArray,
-    leaks: FloatArray,
-    theta: FloatArray,
-    owed: FloatArray,
-) -> None:
-    """For attenuators at ``ideal`` (k, ports) write the corrected ``theta`` (k, ports), and to ``owed``
-    (k, ports) what their fields then lack in phase."""
-    theta[:], _, staying = _corrected(ideal, couplers, leaks)
+def attenuators(
+    ideal: FloatArray, turned: FloatArray, staying: FloatArray, theta: FloatArray
+) -> FloatArray:
+    """For attenuators at ``ideal`` (k, ports), of which ``corrected`` found ``turned`` and ``staying``: write their ``theta``
+    (k, ports); what their fields then lack in phase (k, ports)."""
+    theta[:] = turned
     # The field that stays above gets theta less the phase of the one that stays below.
-    owed[:] = np.pi / 2 + ideal / 2 - (theta - staying)
+    return np.asarray(np.pi / 2 + ideal / 2 - (turned - staying))
 
 
 def correct(
@@ -144,12 +140,13 @@ def correct(
     with the light: an interferometer takes up the difference between its two inputs, and passes on
     the rest.
     """
-    turned, crossing, staying = _corrected(ideal[:, : top.size], couplers, leaks)
-    _carry(ideal, turned, crossing, staying, top, flat)
+    theta = np.ascontiguousarray(ideal[:, : top.size])
+    turned, crossing, staying = corrected(theta, couplers, leaks)
+    carry(ideal, turned, crossing, staying, top, flat)
 
 
 @kernel
-def _carry(
+def carry(
     ideal: FloatArray,
     turned: FloatArray,
     crossing: FloatArray,
@@ -157,6 +154,7 @@ def _carry(
     top: IntArray,
     flat: FloatArray,
 ) -> None:
+    """Write to ``flat`` (k, phases) what ``corrected`` found of a mesh's interferometers (k, mzis), and what is carried along."""
     mzis = top.size
     ports = ideal.shape[1] - 2 * mzis
     owed = np.empty(ports)

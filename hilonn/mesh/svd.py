@@ -72,12 +72,18 @@ class SvdMesh:
             mzi_transmission=powers[behind],
             dtype=self.dtype,
         )
-        products = coupler_products(errors[row], powers[row])
-        self._rotating, self._fixed = products[:, 0].copy(), products[:, 1].copy()
-        self._products, self._leaks = products, leaks(errors[row])
+        products = coupler_products(errors, powers)
+        self._every = products, leaks(errors)
+        self._rotating, self._fixed = products[row, 0].copy(), products[row, 1].copy()
         self._first = self.right.phases
         self._second = self._first + self.ports
         self.phases = self._second + self.left.phases
+        self._mzi_split = before, row, behind
+        self._split = (
+            slice(self._first),
+            slice(self._first, self._second),
+            slice(self._second, self.phases),
+        )
         self.layout = self._positions()
 
     def _positions(self) -> FloatArray:
@@ -184,15 +190,18 @@ class SvdMesh:
         if not self.splitter_errors.any():
             return ideal
         flat = np.empty_like(ideal)
-        row = slice(self._first, self._second)
-        flat[:, : self._first] = self.right.corrected_flat(
-            np.ascontiguousarray(ideal[:, : self._first])
-        )
-        flat[:, self._second :] = self.left.corrected_flat(
-            np.ascontiguousarray(ideal[:, self._second :])
-        )
-        owed = np.empty((len(ideal), self.ports))
-        correcting.correct_row(ideal[:, row], self._products, self._leaks, flat[:, row], owed)
+        first, row, second = self._split
+        before, between, behind = self._mzi_split
+        theta = (ideal[:, first][:, : self.mzis], ideal[:, row], ideal[:, second][:, : self.mzis])
+        # All interferometers at once: a few long calls leave more to other threads than many short ones.
+        found = correcting.corrected(np.concatenate(theta, axis=1), *self._every)
+        for mesh, part, mzis in ((self.right, first, before), (self.left, second, behind)):
+            turned, crossing, staying = (each[:, mzis] for each in found)
+            correcting.carry(
+                ideal[:, part], turned, crossing, staying, mesh.topology.top, flat[:, part]
+            )
+        turned, _, staying = (each[:, between] for each in found)
+        owed = correcting.attenuators(ideal[:, row], turned, staying, flat[:, row])
         output = flat[:, self._first - self.ports : self._first]
         output += owed
         np.mod(output, 2 * np.pi, out=output)

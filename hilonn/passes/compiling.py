@@ -79,16 +79,31 @@ class CompiledTiles:
         self._done: dict[int, list[Settings]] = {}
 
     def __getitem__(self, tile: int) -> Settings:
-        """Settings of ``tile``. Raises what compiling them raised."""
+        """Settings of ``tile``. Raises what compiling them, or one of the next ones, raised."""
         job, place = self._place[tile]
         self._work_out(job)
         return self._done[job][place]
 
     def _work_out(self, job: int) -> None:
-        if job not in self._done:
-            future = self._begun[job]
-            mine = future is None or future.cancel()
-            self._done[job] = self._jobs[job]() if mine or future is None else future.result()
+        if job in self._done:
+            return
+        future = self._begun[job]
+        if future is None or future.cancel():
+            self._done[job] = self._jobs[job]()
+            return
+        while not future.done() and self._help(job):
+            pass
+        self._done[job] = future.result()
+
+    def _help(self, job: int) -> bool:
+        """While another thread works on ``job``: work out the next one that no thread has begun with, rather than wait. False
+        where there is none."""
+        for later in range(job + 1, len(self._jobs)):
+            future = self._begun[later]
+            if later not in self._done and future is not None and future.cancel():
+                self._done[later] = self._jobs[later]()
+                return True
+        return False
 
     def all(self) -> list[Settings]:
         """Settings of every tile."""
