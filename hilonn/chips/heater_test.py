@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from hilonn.chips.chip import Batch, Settings
 from hilonn.chips.heater_chip import HeaterChip
+from hilonn.chips.stillness import changes_of, rms
 from hilonn.errors import SaturationError
 from hilonn.typing import BoolArray, FloatArray, IntArray
 
@@ -15,10 +17,6 @@ SAMPLES = 16
 ROUNDS = (4, 16, 64, 256)
 """Averages of a reading: heaters that do not answer are asked again, from other settings and with less
 noise, since one that carries little light in one setting carries more in another."""
-REFRESH = 16
-"""Heaters, at most, between two readings of the undisturbed chip, so that drift does not pass for an answer."""
-NOISES = 8
-"""Pairs of such readings, at least: the noise of one pair of few ports is known to a tenth, with drift to less."""
 AMPLITUDE = 0.4
 """Of the modulators' full scale."""
 FAINTER = 6
@@ -96,32 +94,16 @@ def _round(
                 raise
             inputs = inputs / np.sqrt(2.0)
     batch = Batch(inputs, readout, averages=averages, range=first.range)
-    changes, noises = np.empty(len(asked)), []
-    group = min(REFRESH, max(1, len(asked) // NOISES))
-    before = first.values
-    for begin in range(0, len(asked), group):
-        turned = [
-            chip.run(_turned(chip, settings, int(heater)), batch).values
-            for heater in asked[begin : begin + group]
-        ]
-        after = chip.run(settings, batch).values
-        for index, values in enumerate(turned):
-            late = (index + 1) / (len(turned) + 1)
-            still = (1 - late) * before + late * after
-            spread = np.sqrt((1 + late**2 + (1 - late) ** 2) / 2)  # of noise, in a difference's
-            changes[begin + index] = _rms(values - still) / spread
-        noises.append(_rms(after - before))
-        before = after
-    while len(noises) < NOISES:
-        after = chip.run(settings, batch).values
-        noises.append(_rms(after - before))
-        before = after
-    noise = max(float(np.median(noises)), 1e-12 * float(np.abs(before).max()))
-    return changes / noise, len(asked) + len(noises) + 1
+    changes, noise, stills = changes_of(
+        [partial(_values, chip, _turned(chip, settings, int(heater)), batch) for heater in asked],
+        partial(_values, chip, settings, batch),
+        first.values,
+    )
+    return np.array([rms(change) for change in changes]) / noise, len(asked) + stills + 1
 
 
-def _rms(values: FloatArray) -> float:
-    return float(np.sqrt(np.mean(values**2)))
+def _values(chip: HeaterChip, settings: Settings, batch: Batch) -> FloatArray:
+    return np.asarray(chip.run(settings, batch).values)
 
 
 def _turned(chip: HeaterChip, settings: Settings, heater: int) -> Settings:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from hilonn.chips.chip import NOTHING, Settings
 from hilonn.chips.heater_chip import HeaterChip
+from hilonn.chips.stillness import changes_of
 from hilonn.errors import ConfigError, SaturationError
 from hilonn.typing import BoolArray, FloatArray, IntArray
 
@@ -27,8 +29,6 @@ TURN = np.pi / 3
 """rad that a heater is turned by."""
 ROUNDS = (4, 16, 64)
 """Averages of a reading. Heaters that did not answer, or not clearly, are asked again, with less noise, at another level."""
-REFRESH = 16
-"""Heaters between two readings of the undisturbed chip, so that drift does not pass for an answer."""
 SILENT = 1.25
 """A heater whose turn changes less than this many times what noise changes did not answer."""
 DARK = 4.0
@@ -257,19 +257,20 @@ def _read_heaters(work: _Work, asked: IntArray, averages: int, level: float) -> 
     settings = work.settings(level)
     inputs, index = work.light(settings, averages)
     rest = work.read(settings, inputs, averages, index)
-    noises = []
-    changes = np.zeros((len(asked), *rest.shape))
-    for k, heater in enumerate(asked):
-        if k % REFRESH == 0:
-            again = work.read(settings, inputs, averages, index)
-            noises.append(_rms(again - rest))
-            rest = again
+
+    def turned(place: int, heater: int) -> FloatArray:
         own = settings.self_phase.copy()
         own[heater] += TURN
-        turned = replace(settings, drive=chip.drives_of(own), self_phase=own)
-        changes[k] = work.read(turned, inputs, averages, index) - rest
-        work.say(f"heaters, {averages} averages", k + 1, len(asked))
-    noise = max(float(np.median(noises)), 1e-12 * float(np.abs(rest).max()))
+        there = replace(settings, drive=chip.drives_of(own), self_phase=own)
+        values = work.read(there, inputs, averages, index)
+        work.say(f"heaters, {averages} averages", place + 1, len(asked))
+        return values
+
+    changes, noise, _ = changes_of(
+        [partial(turned, place, int(heater)) for place, heater in enumerate(asked)],
+        lambda: work.read(settings, inputs, averages, index),
+        rest,
+    )
     return _Turns(settings, inputs, asked, changes, noise)
 
 
