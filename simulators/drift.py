@@ -9,6 +9,7 @@ and fields and transfer matrix can be kept meanwhile.
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,6 +25,7 @@ SLOW_STEP = 20e-6
 INPUT_STEP = 0.02
 """In standard deviations of an input fibre's walk."""
 
+Walk = TypeVar("Walk", float, FloatArray)
 HOUR = 3600.0
 UNLOCKED = 1.0
 """rad per square root of a second: a fibre of some metres left to itself."""
@@ -39,13 +41,13 @@ class Drift:
         ports = truth.ports
         self._fast_rng = generator(seed, "fast drift")
         self._slow_rng = generator(seed, "slow drift")
-        self._sd = np.concatenate(([p.lo_wander], np.full(ports, p.input_phase_drift)))
-        self._time = np.concatenate(([p.lo_wander_time], np.full(ports, p.input_phase_time)))
-        self._lo_scale = float(self._sd[0]), float(self._time[0])
-        self._wanders, self._fibres_move = bool(self._sd[0]), bool(self._sd[1:].any())
+        self._lo_scale = float(p.lo_wander), float(p.lo_wander_time)
+        self._fibre_scale = float(p.input_phase_drift), float(p.input_phase_time)
+        self._wanders, self._fibres_move = bool(p.lo_wander), bool(p.input_phase_drift)
         self._input_interval = 0.5 * INPUT_STEP**2 * p.input_phase_time
-        self._walk = self._sd * self._fast_rng.standard_normal(ports + 1)
-        self._lo = float(self._walk[0])  # a number: it steps at every play
+        start = self._fast_rng.standard_normal(ports + 1)
+        self._lo = float(p.lo_wander * start[0])
+        self.inputs: FloatArray = p.input_phase_drift * start[1:]
         rates = (p.heater_drift, p.modulator_bias_drift, p.detector_gain_drift)
         lengths = (truth.heaters, ports, 2 * ports)
         self._rates = np.repeat(rates, lengths) / math.sqrt(HOUR)
@@ -61,7 +63,6 @@ class Drift:
 
     def _view(self) -> None:
         self.heaters, self.bias, self.gain = np.split(self._slow, self._parts)
-        self.inputs = self._walk[1:].copy()
 
     def advance(self, now: float) -> bool:
         """Move to ``now`` (s); True when a slow walk has stepped."""
@@ -72,9 +73,8 @@ class Drift:
                 self._step_oscillator(elapsed)
             waited = now - self._inputs_since
             if self._fibres_move and waited >= self._input_interval:
-                self._step(slice(1, None), waited)
+                self._step_fibres(waited)
                 self._inputs_since = now
-                self.inputs = self._walk[1:].copy()
             if self._lost:
                 self._free += UNLOCKED * math.sqrt(elapsed) * self._fast_rng.standard_normal()
         elapsed = now - self._slow_since
@@ -87,16 +87,13 @@ class Drift:
         return True
 
     def _step_oscillator(self, elapsed: float) -> None:
-        """``_step`` of the one walk that steps at every play."""
-        sd, time = self._lo_scale
-        fresh = math.sqrt(-math.expm1(-2 * elapsed / time)) * self._fast_rng.standard_normal()
-        self._lo = math.exp(-elapsed / time) * self._lo + sd * fresh
+        """One exact step of the one walk that steps at every play: a number, not an array."""
+        self._lo = _relaxed(self._lo_scale, self._lo, elapsed, self._fast_rng.standard_normal())
 
-    def _step(self, part: slice, elapsed: float) -> None:
-        """One exact step of the Ornstein-Uhlenbeck walks ``part``."""
-        sd, time = self._sd[part], self._time[part]
-        fresh = np.sqrt(-np.expm1(-2 * elapsed / time)) * self._fast_rng.standard_normal(sd.size)
-        self._walk[part] = np.exp(-elapsed / time) * self._walk[part] + sd * fresh
+    def _step_fibres(self, elapsed: float) -> None:
+        """One exact step of all fibres. Never in place: modulation keeps what the last one gave."""
+        fresh = self._fast_rng.standard_normal(self.inputs.size)
+        self.inputs = _relaxed(self._fibre_scale, self.inputs, elapsed, fresh)
 
     def shift_heaters(self, heater: int | None, phase: float) -> None:
         """A sudden step of ``phase`` (rad) on one heater or on all."""
@@ -119,7 +116,7 @@ class Drift:
         return {
             "fast_generator": generator_state(self._fast_rng),
             "slow_generator": generator_state(self._slow_rng),
-            "walk": np.concatenate(([self._lo], self._walk[1:])),
+            "walk": np.concatenate(([self._lo], self.inputs)),
             "slow": self._slow.copy(),
             "now": self._now,
             "slow_since": self._slow_since,
@@ -131,8 +128,8 @@ class Drift:
     def restore(self, saved: Snapshot) -> None:
         restore_generator(self._fast_rng, saved["fast_generator"])
         restore_generator(self._slow_rng, saved["slow_generator"])
-        self._walk = np.array(saved["walk"], float)
-        self._lo = float(self._walk[0])
+        walk = np.array(saved["walk"], float)
+        self._lo, self.inputs = float(walk[0]), walk[1:]
         self._slow = np.array(saved["slow"], float)
         self._now = float(saved["now"])
         self._slow_since = float(saved["slow_since"])
@@ -140,6 +137,14 @@ class Drift:
         self._lost = bool(saved["lost"])
         self._free = float(saved["free"])
         self._view()
+
+
+def _relaxed(scale: tuple[float, float], walk: Walk, elapsed: float, fresh: Walk) -> Walk:
+    """``walk`` after ``elapsed`` s of an Ornstein-Uhlenbeck process of standard deviation and time ``scale``, by standard normal
+    numbers ``fresh``."""
+    sd, time = scale
+    spread = sd * math.sqrt(-math.expm1(-2 * elapsed / time))
+    return math.exp(-elapsed / time) * walk + spread * fresh
 
 
 def angles_to_field(angles: FloatArray) -> ComplexArray:

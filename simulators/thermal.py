@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from hilonn.mesh.jit import dense_kernel
 from hilonn.simulators.presets import PlantParameters
 from hilonn.simulators.truth import FULL_TURN, Truth
 from hilonn.typing import FloatArray, Snapshot
+
+Ratio = TypeVar("Ratio", float, FloatArray)
 
 
 @dense_kernel
@@ -148,15 +151,15 @@ class Heaters:
 
     def lo_phase(self) -> float:
         """The local oscillator heater's own phase when nothing is missing."""
-        ratio = float(self.target[-1] * self._per_pi[-1])
-        return math.pi * ratio * (1 + self._nonlinearity * (ratio / 2 - 1))
+        return self._own_phase(float(self.target[-1] * self._per_pi[-1]))
 
     def lo_phases(self, left: FloatArray) -> FloatArray:
         """The local oscillator heater's own phase for each share ``left`` of the step missing."""
-        ratio = (self.target[-1] + self._missing[-1] * left) * self._per_pi[-1]
-        bend = self._nonlinearity
-        phases: FloatArray = np.pi * ratio * (1 + bend * (ratio / 2 - 1))
-        return phases
+        return self._own_phase((self.target[-1] + self._missing[-1] * left) * self._per_pi[-1])
+
+    def _own_phase(self, ratio: Ratio) -> Ratio:
+        """Of a power in units of its P_pi; as ``own_phases``."""
+        return math.pi * ratio * (1 + self._nonlinearity * (ratio / 2 - 1))
 
     def snapshot(self) -> Snapshot:
         return {
