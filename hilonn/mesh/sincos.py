@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numba  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
+from numpy.typing import DTypeLike
 
 from hilonn.typing import FloatArray
 
@@ -49,16 +50,16 @@ def _both(angle: FloatArray, sine: FloatArray, cosine: FloatArray) -> bool:
     return within == angle.size
 
 
-def sincos(angles: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """sin and cos of ``angles`` (rad, any shape), within 2e-16 in float64.
+def sincos(angles: FloatArray, dtype: DTypeLike = None) -> tuple[FloatArray, FloatArray]:
+    """sin and cos of ``angles`` (rad, any shape), within 2e-16 in float64; rounded to ``dtype`` where it is given.
 
     float32 stays float32, where numpy's functions are fast. What is not finite gives NaN.
     """
-    if angles.dtype == np.float32:
+    if dtype is None and angles.dtype == np.float32:
         return np.sin(angles), np.cos(angles)
     whole = np.ascontiguousarray(angles, np.float64)
-    sine, cosine = np.empty_like(whole), np.empty_like(whole)
+    sine, cosine = np.empty(whole.shape, dtype), np.empty(whole.shape, dtype)
     if not _both(whole.ravel(), sine.ravel(), cosine.ravel()):
         with np.errstate(invalid="ignore"):
-            return np.sin(whole), np.cos(whole)
+            sine[...], cosine[...] = np.sin(whole), np.cos(whole)
     return sine, cosine

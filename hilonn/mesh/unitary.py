@@ -101,8 +101,7 @@ class UnitaryMesh:
 
     def _sincos(self, flat: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Of angles in double precision: rounded first, angles of some turns would be off by a part in a million."""
-        sine, cosine = sincos(np.asarray(flat, np.float64))
-        return sine.astype(self.real_dtype, copy=False), cosine.astype(self.real_dtype, copy=False)
+        return sincos(np.asarray(flat, np.float64), self.real_dtype)
 
     def walk_flat(self, flat: FloatArray, fields: FloatArray) -> None:
         """Take ``fields`` through the mesh in place, without checks (see ``split_rows``)."""
