@@ -50,7 +50,7 @@ def _both(angle: FloatArray, sine: FloatArray, cosine: FloatArray) -> bool:
     return within == angle.size
 
 
-def sincos(angles: FloatArray, dtype: DTypeLike = None) -> tuple[FloatArray, FloatArray]:
+def sincos(angles: FloatArray, dtype: DTypeLike | None = None) -> tuple[FloatArray, FloatArray]:
     """sin and cos of ``angles`` (rad, any shape), within 2e-16 in float64; rounded to ``dtype`` where it is given.
 
     float32 stays float32, where numpy's functions are fast. What is not finite gives NaN.
