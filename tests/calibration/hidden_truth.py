@@ -28,7 +28,8 @@ class Errors:
     the heaters' own, ``phase_modulo`` as ``phase``, row and column phases of the matrix apart (fibres move by more than some
     calibrations have wrong); ``matrix``: relative Frobenius error of the record's forward model, outputs' gains apart;
     ``crosstalk``: relative, of the off-diagonal norm; ``pair_gain``, ``v_pi``: largest relative errors; ``bias`` (V),
-    ``couplers`` (rad) rms; ``inside``: by kind, how many values lie within their uncertainty, and of how many."""
+    ``couplers`` (rad) rms; ``inside``: by kind, how many values lie within their uncertainty, and of how many (``modulo fibres``: less what
+    phases of the input fibres do, which wander)."""
 
     phase: float
     phase_median: float
@@ -92,6 +93,7 @@ def errors(records: Records, plant: Plant) -> Errors:
     errors_off = chip.value("splitter_errors") - truth.splitter_errors
     inside = {
         "offset": _inside(static[seen], told[seen]),
+        "offset modulo fibres": _inside(_without_fibres(layout, static, told, seen), told[seen]),
         "pair_gain": _inside(pair[pairs], gain_doubt[pairs]),
         "v_pi": _inside(v_off, mods.uncertainty("v_pi")[used]),
         "bias": _inside(bias_off, mods.uncertainty("bias")[used]),
@@ -123,6 +125,23 @@ def _modulo(layout: Layout, off: FloatArray, seen: BoolArray) -> float:
     mean = off.mean(axis=0)
     rest = off - directions @ np.linalg.lstsq(directions, mean, rcond=None)[0]
     return float(np.sqrt((rest**2).mean()))
+
+
+def _without_fibres(
+    layout: Layout, off: FloatArray, told: FloatArray, seen: BoolArray
+) -> FloatArray:
+    """``off`` (heaters,) of the ``seen`` ones, less what phases at the inputs do: fibres move, and their phases are in those of
+    the heaters behind them."""
+    step, nothing = 1e-3, np.zeros(layout.heaters)
+    rows = step * np.eye(layout.ports)
+    moved = [_wrapped(canonical(layout, nothing, row, 0 * row))[seen] / step for row in rows]
+    sure = 1 / np.maximum(told[seen], 1e-9)
+    directions = np.array(moved).T
+    known = told[seen] > 0
+    fibres = np.linalg.lstsq(
+        (directions * sure[:, np.newaxis])[known], (off[seen] * sure)[known], rcond=None
+    )[0]
+    return np.asarray(off[seen] - directions @ fibres)
 
 
 def _volts(plant: Plant, layout: Layout) -> FloatArray:
