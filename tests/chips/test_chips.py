@@ -11,7 +11,7 @@ import pytest
 from hilonn import registry
 from hilonn.bench import Bench
 from hilonn.chips import Batch, MatrixChip
-from hilonn.chips.continuity import completed
+from hilonn.chips.continuity import completed, match_singular_vectors
 from hilonn.errors import ConfigError, LimitError, SaturationError
 from hilonn.typing import FloatArray
 
@@ -242,3 +242,22 @@ def test_a_completion_is_orthonormal_and_near(far: float) -> None:
     np.testing.assert_allclose(both.T @ both, np.eye(16), atol=1e-11)
     if far < 0.1:
         assert np.abs(found - whole[:, 4:]).max() < 5 * far
+
+
+def test_singular_vectors_of_many_tiles_are_matched_as_of_one() -> None:
+    """In the second tile two old vectors are nearest to one new one: they are assigned, not taken twice."""
+    rng = np.random.default_rng(3)
+    left, _, right = np.linalg.svd(rng.normal(size=(3, 6, 6)))
+    shuffled = rng.permutation(6)
+    flipped = rng.choice([-1.0, 1.0], 6)
+    near_left, near_right = left[:, :, shuffled] * flipped, right[:, shuffled] * flipped[:, None]
+    near_left[1, :, 0] = 0.9 * near_left[1, :, 1] + 0.1 * near_left[1, :, 0]
+    near_right[1, 0] = 0.9 * near_right[1, 1] + 0.1 * near_right[1, 0]
+    order, signs = match_singular_vectors(left, right, near_left, near_right)
+    for tile in range(3):
+        alone = match_singular_vectors(left[tile], right[tile], near_left[tile], near_right[tile])
+        np.testing.assert_array_equal(order[tile], alone[0])
+        np.testing.assert_array_equal(signs[tile], alone[1])
+        assert sorted(order[tile]) == list(range(6))
+    np.testing.assert_array_equal(order, np.tile(shuffled, (3, 1)))
+    np.testing.assert_array_equal(signs[[0, 2]], np.tile(flipped, (2, 1)))
