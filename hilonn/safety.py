@@ -138,7 +138,8 @@ class _Bank:
     def __post_init__(self) -> None:
         self.slow = bool(np.isfinite(self.slew).any())
         if self.resistance is not None:
-            most = (1 - HAIR) * self.most()
+            with np.errstate(invalid="ignore", divide="ignore"):
+                most = (1 - HAIR) * self.most()
             self.surely = np.maximum(self.low, -most), np.minimum(self.high, most)
 
     def most(self) -> FloatArray:
@@ -302,7 +303,7 @@ class SafetyGate:
         self.generation += 1
         bank = self._banks.get(device.name)
         if bank is not None:
-            bank.last = None
+            bank.last = bank.asked_by = None
             bank.power = max(bank.power, bank.asked)
 
     def found(self, device: Actuators) -> None:
@@ -610,7 +611,7 @@ class SafetyGate:
 
     def _admit_write(self, device: Actuators, drive: FloatArray) -> None:
         bank = self._banks[device.name]
-        bank.began = self._clock.now()
+        bank.began, bank.asked_by = self._clock.now(), None
         if (
             self._here.releasing
             and bank.last is not None

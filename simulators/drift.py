@@ -143,8 +143,8 @@ def _relaxed(scale: tuple[float, float], walk: Walk, elapsed: float, fresh: Walk
     """``walk`` after ``elapsed`` s of an Ornstein-Uhlenbeck process of standard deviation and time ``scale``, by standard normal
     numbers ``fresh``."""
     sd, time = scale
-    spread = sd * math.sqrt(-math.expm1(-2 * elapsed / time))
-    return math.exp(-elapsed / time) * walk + spread * fresh
+    moved = math.sqrt(-math.expm1(-2 * elapsed / time)) * fresh
+    return math.exp(-elapsed / time) * walk + sd * moved
 
 
 def angles_to_field(angles: FloatArray) -> ComplexArray:

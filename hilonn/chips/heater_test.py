@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
@@ -94,16 +93,18 @@ def _round(
                 raise
             inputs = inputs / np.sqrt(2.0)
     batch = Batch(inputs, readout, averages=averages, range=first.range)
+
+    def read(settings: Settings) -> FloatArray:
+        return np.asarray(chip.run(settings, batch).values)
+
     changes, noise, stills = changes_of(
-        [partial(_values, chip, _turned(chip, settings, int(heater)), batch) for heater in asked],
-        partial(_values, chip, settings, batch),
+        lambda place: read(_turned(chip, settings, int(asked[place]))),
+        len(asked),
+        lambda: read(settings),
         first.values,
+        rms,
     )
-    return np.array([rms(change) for change in changes]) / noise, len(asked) + stills + 1
-
-
-def _values(chip: HeaterChip, settings: Settings, batch: Batch) -> FloatArray:
-    return np.asarray(chip.run(settings, batch).values)
+    return np.array(changes) / noise, len(asked) + stills + 1
 
 
 def _turned(chip: HeaterChip, settings: Settings, heater: int) -> Settings:

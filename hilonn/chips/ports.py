@@ -24,8 +24,10 @@ def run_of(indices: IntArray) -> IntArray | slice:
 
 
 def first_of(run: IntArray | slice, count: int) -> IntArray | slice:
-    """The first ``count`` of a ``run_of``."""
-    return slice(run.start, run.start + count) if isinstance(run, slice) else run[:count]
+    """The first ``count`` of a ``run_of``, all where it has fewer."""
+    if isinstance(run, slice):
+        return slice(run.start, min(run.start + count, run.stop))
+    return run[:count]
 
 
 def usable_inputs(records: Records) -> BoolArray:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -222,7 +221,8 @@ class _Ports:
 
 @dataclass(frozen=True, slots=True)
 class _Turns:
-    """Heaters ``asked``, turned one by one by TURN: ``changes`` (asked, samples, detectors)."""
+    """Heaters ``asked``, turned one by one by TURN: ``changes`` (asked, samples, detectors), as ``changes_of`` scales
+    them."""
 
     settings: Settings
     inputs: FloatArray
@@ -258,20 +258,22 @@ def _read_heaters(work: _Work, asked: IntArray, averages: int, level: float) -> 
     inputs, index = work.light(settings, averages)
     rest = work.read(settings, inputs, averages, index)
 
-    def turned(place: int, heater: int) -> FloatArray:
+    def turned(place: int) -> FloatArray:
         own = settings.self_phase.copy()
-        own[heater] += TURN
+        own[asked[place]] += TURN
         there = replace(settings, drive=chip.drives_of(own), self_phase=own)
         values = work.read(there, inputs, averages, index)
         work.say(f"heaters, {averages} averages", place + 1, len(asked))
         return values
 
     changes, noise, _ = changes_of(
-        [partial(turned, place, int(heater)) for place, heater in enumerate(asked)],
+        turned,
+        len(asked),
         lambda: work.read(settings, inputs, averages, index),
         rest,
+        np.asarray,
     )
-    return _Turns(settings, inputs, asked, changes, noise)
+    return _Turns(settings, inputs, asked, np.reshape(changes, (len(asked), *rest.shape)), noise)
 
 
 def _explained(work: _Work, ports: list[_Ports], rounds: list[_Turns]) -> WiringMap:

@@ -249,13 +249,14 @@ class Bank(Device):
         return np.minimum(np.maximum(0.0, self._low), self._high)
 
     def check_drive(self, drive: FloatArray, verb: str, shape: tuple[int, ...]) -> FloatArray:
-        """``drive`` as an array, or LimitError naming the first offending channel."""
+        """``drive`` as an array of its own, which nobody changes while it is written, or LimitError naming the first offending
+        channel."""
         try:
             found = np.asarray(drive)
             if found.dtype.kind not in "biufO" or np.ma.is_masked(drive):
                 held = "masked values" if np.ma.is_masked(drive) else f"{found.dtype} values"
                 raise TypeError(f"it holds {held}")
-            array = np.asarray(found, dtype=self._spec.dtype)
+            array: FloatArray = np.array(found, dtype=self._spec.dtype)
         except (TypeError, ValueError) as error:
             raise LimitError(
                 f"{self.name}.{verb}: not an array of numbers: {error}; nothing was written"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from hilonn.bench import Bench
+from hilonn.chips import Batch
 from hilonn.chips.unitary_mesh import UnitaryMeshChip
 from hilonn.errors import ConfigError
 from tests.calibration.benches import bench_file
@@ -34,3 +36,16 @@ def test_what_is_no_unitary_of_all_ports_is_refused(tmp_path: Path) -> None:
             chip.compile_unitaries(np.eye(3, dtype=complex)[np.newaxis])
         with pytest.raises(ConfigError, match="is no unitary"):
             chip.compile_unitaries(2 * np.eye(PORTS, dtype=complex)[np.newaxis])
+
+
+@pytest.mark.parametrize("readout", ["homodyne", "power"])
+def test_what_is_programmed_on_all_ports_is_read_at_those_that_are_used(
+    readout: Literal["homodyne", "power"], tmp_path: Path
+) -> None:
+    with Bench.open(bench_file(tmp_path, "unitary_mesh", PORTS), seed=1) as bench:
+        bench.light_on()
+        chip = bench.chip()
+        assert isinstance(chip, UnitaryMeshChip)
+        (settings,) = chip.compile_unitaries(np.eye(PORTS, dtype=complex)[np.newaxis])
+        readings = chip.run(settings, Batch(0.5 * np.eye(chip.inputs), readout))
+        assert readings.values.shape == (chip.inputs, chip.outputs)

@@ -97,3 +97,44 @@ def test_a_limit_holds_to_the_last_digit(
         assert watts <= power * rounding
         np.testing.assert_array_equal(box.drive, drive)
         assert gate.power == pytest.approx(watts, rel=1e-12)
+
+
+def test_power_is_counted_of_what_is_written() -> None:
+    """A drive that was refused, and is another one by the time that it is written."""
+    box = Box("V", 10.0, 10.0, 100.0)
+    gate = SafetyGate(VirtualClock(), total_power=5.0)
+    gate.guard(box)
+    box.write(np.array([5.0, 0.0]))
+    drive = np.array([8.0, 0.0])
+    with pytest.raises(LimitError, match="total_power"):
+        box.write(drive)
+    drive[:] = 4.0, 0.0
+    with gate.making_safe():
+        box.write(drive)
+    assert gate.power == pytest.approx(1.6)
+    last = gate.last(box)
+    assert last is not None
+    np.testing.assert_array_equal(last, drive)
+
+
+def test_nobody_changes_a_drive_while_it_is_written() -> None:
+    box = Box("V", 10.0, 10.0, 100.0)
+    gate = SafetyGate(VirtualClock())
+    gate.guard(box)
+    drive = np.array([1.0, 0.0])
+    write = box._write
+
+    def slow(given: FloatArray) -> None:
+        drive[0] = 5.0  # somebody prepares the next one
+        write(given)
+
+    box._write = slow  # type: ignore[method-assign]
+    box.write(drive)
+    np.testing.assert_array_equal(box.drive, [1.0, 0.0])
+    assert gate.power == pytest.approx(0.1)
+
+
+def test_a_bank_of_no_resistance_is_guarded_without_a_warning() -> None:
+    for ohm, power in ((0.0, 1.0), (np.inf, 0.0)):
+        box = Box("V", ohm, 1.0, power)
+        SafetyGate(VirtualClock()).guard(box)

@@ -93,3 +93,29 @@ def test_losses_alone_change_nothing() -> None:
     made = RectangularMesh(6, mzi_transmission=powers)
     phases = np.random.default_rng(4).uniform(0, 2 * np.pi, (2, made.phases))
     np.testing.assert_array_equal(made.corrected_flat(phases), phases)
+
+
+@pytest.mark.parametrize("part", ["right", "row", "left"])
+def test_parts_of_a_mesh_are_corrected_each_by_its_own_couplers(part: str) -> None:
+    """What is far from its leak comes out as wanted, whichever part is off; many tiles at once, and rows of a larger array, as
+    one."""
+    rng = np.random.default_rng(6)
+    ideal = SvdMesh(6)
+    mzis = ideal.mzis
+    where = {
+        "right": slice(mzis),
+        "row": slice(mzis, mzis + 6),
+        "left": slice(mzis + 6, None),
+    }[part]
+    errors = np.zeros((36, 2))
+    errors[where] = rng.uniform(-0.02, 0.02, errors[where].shape)
+    made = SvdMesh(6, splitter_errors=errors)
+    wide = rng.uniform(0, 2 * np.pi, (8, ideal.phases + 3))
+    phases = wide[::2, 1:-2]
+    inner = np.r_[:mzis, ideal.right.phases : ideal.right.phases + 6 + mzis]
+    phases[:, inner] = rng.uniform(0.5, np.pi - 0.5, (4, len(inner)))
+    corrected = made.corrected_flat(phases)
+    for before, after in zip(phases, corrected, strict=True):
+        np.testing.assert_allclose(made.matrix(after), ideal.matrix(before), rtol=0, atol=1e-9)
+        alone = made.corrected_flat(np.ascontiguousarray(before[np.newaxis]))[0]
+        np.testing.assert_array_equal(alone, after)
