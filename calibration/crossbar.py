@@ -73,7 +73,7 @@ class InputPowers(Routine):
             for j in range(setup.ports):
                 sweep = np.linspace(setup.modulator_low[j], setup.modulator_high[j], points)
                 volts[j * points : (j + 1) * points, j] = sweep
-            signal, saturated = rig.ranged(volts, parameters.averages, _railed(rig, volts))
+            signal, saturated = rig.ranged(volts, parameters.averages, rig.railed(volts[-8:]))
             raw.save("sweep", volts=volts, signal=signal, saturated=saturated.any(axis=0))
         progress(self.title, 2, 2)
 
@@ -136,13 +136,6 @@ class InputPowers(Routine):
         return failures + [
             Failure("detector", c, "stands at its rail whatever the light") for c in railed
         ]
-
-
-def _railed(rig: Rig, volts: FloatArray) -> np.ndarray:
-    """Detectors that stand at their rail on the largest range without a pattern."""
-    rig.set_range(len(rig.setup.ranges) - 1)
-    _, saturated = rig.read(volts[-8:])
-    return np.asarray(saturated.all(axis=0))
 
 
 class WeightParameters(Parameters):

@@ -56,8 +56,8 @@ class Detectors(Routine):
         setup, samples = rig.setup, parameters.samples
         total = len(parameters.levels) + 1
         if not raw.has("dark"):
-            rig.set_range(0)
-            raw.save("dark", signal=rig.dark(samples).mean(axis=0), samples=samples)
+            signal, index = rig.darks(samples)
+            raw.save("dark", signal=signal, range=index, samples=samples)
         progress("dark", 1, total)
         dark = np.zeros((samples, setup.ports)) + known.modulators.value("bias")
         drive, volts = background(setup), _oscillator_volts(known)
@@ -104,8 +104,10 @@ class Detectors(Routine):
         blocks = [raw.load(name) for name in raw.blocks("level-")]
         dark_block = raw.load("dark")
         dark, samples = dark_block["signal"], int(dark_block["samples"])
+        at = dark_block["range"] if "range" in dark_block else np.zeros(dark.shape, int)
         noise = np.sqrt(blocks[0]["variance"].mean(axis=0))
-        rounds = raw.load("gains")["mean"].mean(axis=1) - dark
+        stuck = np.asarray(blocks[0]["saturated"].any(axis=0))
+        rounds = np.where(stuck, 0.0, raw.load("gains")["mean"].mean(axis=1) - dark)
         first = rounds.mean(axis=0)
         plus, minus = np.split(first, 2)
         nominal = setup.nominal.responsivity
@@ -127,7 +129,7 @@ class Detectors(Routine):
         photodetectors = {
             "gain": Quantity.of(gain, doubt),
             "dark": Quantity.of(
-                dark, noise * setup.ranges[0] / setup.ranges[-1] / np.sqrt(samples)
+                dark, noise * setup.ranges[at] / setup.ranges[-1] / np.sqrt(samples)
             ),
         } | {f"noise_v{i}": Quantity.of(v[i], v_doubt[i]) for i in range(3)}
         return Fit(
@@ -136,7 +138,7 @@ class Detectors(Routine):
                 "levels": levels,
                 "signals": signals,
                 "bend": bend,
-                "saturated": np.asarray(blocks[0]["saturated"].any(axis=0)),
+                "saturated": stuck,
                 "light": first,
             },
             figures={
@@ -217,7 +219,7 @@ def _noise_terms(
     """v0, v1, v2 (3, channels) >= 0 of the variances (levels, channels) at ``powers``, and their uncertainties."""
     channels = powers.shape[1]
     found, doubt = np.zeros((3, channels)), np.zeros((3, channels))
-    for c in range(channels):
+    for c in np.flatnonzero(variances.any(axis=0)):  # at its rail a channel has no noise
         p = powers[:, c]
         top = max(float(np.abs(p).max()), 1e-300)
         weight = 1.0 / np.maximum(variances[:, c], 1e-300)

@@ -85,7 +85,8 @@ class GlobalFit(Routine):
             if not raw.has(block):
                 part = slice(first, first + PART)
                 some = Draw(wanted.heaters[part], wanted.modulators[part], wanted.through[part])
-                parts = list(acquire(rig, some, parameters.averages))
+                use = known.photodetectors.accepted("gain")
+                parts = list(acquire(rig, some, parameters.averages, use))
                 raw.save(block, **joined(parts).arrays())
             progress("random settings", min(first + PART, count), count)
         if raw.finished is None:

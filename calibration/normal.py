@@ -49,7 +49,10 @@ class Noise:
         full = (self.ranges[shots.range] / self.ranges[-1])[:, np.newaxis, np.newaxis]
         variance = self.v0 * full**2 + self.v1 * light + self.v2 * light**2
         sd = np.sqrt(variance / float(shots.averages)) * self.scale
-        return np.where(shots.saturated, 0.0, use / sd)
+        # What is not used may have no noise: it stands at its rail.
+        counts = ~shots.saturated & (use > 0)
+        weight: FloatArray = np.divide(use, sd, out=np.zeros_like(sd), where=counts)
+        return weight
 
 
 @dataclass

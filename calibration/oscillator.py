@@ -56,9 +56,12 @@ class Oscillator(Routine):
         )
         odd = np.empty((parameters.points, light.patterns, 2 * rig.setup.ports), np.float32)
         rig.let_oscillator(True)
+        rig.program(np.append(drive, volts[0]))
+        # No routine has named them yet, and no range would hold them.
+        ignore = rails(known) | rig.railed(light.volts(rig.dimming))
         for k, volt in enumerate(volts):
             rig.program(np.append(drive, volt))
-            odd[k] = read_half(rig, light, parameters.averages, rails(known))
+            odd[k] = read_half(rig, light, parameters.averages, ignore)
             progress("oscillator", k + 1, parameters.points)
         raw.save("sweep", volts=volts, odd=odd)
 

@@ -229,14 +229,38 @@ class Rig:
             self.tally.retakes += 1
             self.set_range(index + 1)
 
+    def railed(self, volts: FloatArray) -> BoolArray:
+        """Detectors (2 ports,) that stand at their rail whatever ``volts`` (samples, ports) is played, on the largest range."""
+        self.set_range(len(self.setup.ranges) - 1)
+        return np.asarray(self.read(volts)[1].all(axis=0))
+
     def dark(self, samples: int) -> FloatArray:
         """Readings (samples, 2 ports) with every laser off; light is on again afterwards, unless something went wrong."""
+        with self._without_lasers():
+            return self.read(np.zeros((samples, self.setup.ports)))[0]
+
+    def darks(self, samples: int) -> tuple[FloatArray, IntArray]:
+        """What every detector reads with every laser off (2 ports,), A, each on the smallest range that holds it, and which that
+        is (2 ports,). One that stands at its rail on every range is left at what it reads on the largest."""
+        ranges = self.photodetectors.ranges
+        mean, index = np.zeros(2 * self.setup.ports), np.zeros(2 * self.setup.ports, int)
+        high = np.ones(2 * self.setup.ports, bool)
+        with self._without_lasers():
+            for at in range(len(ranges)):
+                self.set_range(at)
+                signal, saturated = self.read(np.zeros((samples, self.setup.ports)))
+                mean[high], index[high] = signal.mean(axis=0)[high], at
+                high &= saturated.any(axis=0)
+                if not high.any():
+                    break
+        return mean, index
+
+    def _without_lasers(self) -> AbstractContextManager[None]:
         if not self.lasers:
             raise CalibrationError(
                 "no laser of this bench can be switched: dark currents cannot be told from light"
             )
-        with self.darkness():
-            return self.read(np.zeros((samples, self.setup.ports)))[0]
+        return self.darkness()
 
 
 def rig_of(bench: Any, name: str | None = None, stop: Stop | None = None) -> Rig:

@@ -119,19 +119,20 @@ def acquire(
     rig: Rig,
     wanted: Draw,
     averages: int,
+    use: BoolArray | None = None,
     on_shot: Callable[[int], None] = lambda done: None,
 ) -> Iterator[Shots]:
     """Shoot ``wanted``, in parts of up to 64 shots, each to be stored before the next.
 
     Ranges are chosen by the first few shots, one for an open shutter and one for a closed one; what is saturated
-    nevertheless is marked and not taken again. Raises SaturationError where the largest range is too small,
+    nevertheless is marked and not taken again. Detectors that are not in ``use`` (2 ports,) may stand at their rail. Raises SaturationError where the largest range is too small,
     LimitError where the gate refuses a drive.
     """
     low, high = rig.setup.modulator_low, rig.setup.modulator_high
     modulators = np.minimum(np.maximum(wanted.modulators, low), high)
     wanted = replace(wanted, modulators=modulators)
     ranges = {
-        through: _range(rig, wanted, through) for through in np.unique(wanted.through).tolist()
+        through: _range(rig, wanted, through, use) for through in np.unique(wanted.through).tolist()
     }
     for first in range(0, len(wanted.heaters), 64):
         which = range(first, min(first + 64, len(wanted.heaters)))
@@ -162,9 +163,10 @@ def acquire(
         )
 
 
-def _range(rig: Rig, wanted: Draw, through: bool) -> int:
+def _range(rig: Rig, wanted: Draw, through: bool, use: BoolArray | None) -> int:
     """The smallest range that holds what a few shots read."""
     ranges = rig.setup.ranges
+    counted = slice(None) if use is None else use
     rig.set_range(len(ranges) - 1)
     rig.let_oscillator(through)
     largest, clipped = 0.0, 0.0
@@ -172,8 +174,8 @@ def _range(rig: Rig, wanted: Draw, through: bool) -> int:
     for k in which:
         rig.program(wanted.heaters[k])
         signal, saturated = rig.read(wanted.modulators[k])
-        largest = max(largest, float(np.quantile(signal, 0.995)))
-        clipped += float(saturated.mean()) / len(which)
+        largest = max(largest, float(np.quantile(signal[:, counted], 0.995)))
+        clipped += float(saturated[:, counted].mean()) / len(which)
     if clipped > 0.05:
         raise SaturationError(
             f"{clipped:.0%} of the readings of random settings are saturated at the largest range "

@@ -55,8 +55,13 @@ class Detection:
         self.learn(record)
 
     def learn(self, record: InstrumentRecord) -> None:
-        """Count with the gains of ``record`` from now on."""
+        """Count with the gains of ``record`` from now on, and with the detectors that it accepts: others may stand at their
+        rail."""
         self._watts_plus, self._watts_minus = pair_watts(record)
+        alive = record.accepted("gain")
+        self._counted: IntArray | slice = slice(None)
+        if not alive.all():
+            self._counted = np.concatenate((self._plus, self._minus))[alive]
 
     def read(
         self,
@@ -166,7 +171,7 @@ class Detection:
                 f"range ({detectors.ranges[-1]:g} {detectors.spec.unit}); lower the laser power or "
                 "the input gain"
             )
-        needed = float(raw.max()) * 1.25
+        needed = float(raw[:, self._counted].max()) * 1.25
         while index > 0 and detectors.ranges[index - 1] > needed:
             index -= 1
         return index
@@ -201,14 +206,14 @@ class Detection:
             took(self._detectors.name, now)
         self._statistics.wire_seconds += time.perf_counter() - started
         if len(parts) == 1:
-            return parts[0].signal, _share(parts[0].saturated)
+            return parts[0].signal, self._clipped(parts[0].saturated)
         signal = np.concatenate([part.signal for part in parts])
-        return signal, _share(np.concatenate([part.saturated for part in parts]))
+        return signal, self._clipped(np.concatenate([part.saturated for part in parts]))
 
-
-def _share(saturated: BoolArray) -> float:
-    """The fraction of readings that stand at the end of their range."""
-    return float(np.count_nonzero(saturated)) / max(saturated.size, 1)
+    def _clipped(self, saturated: BoolArray) -> float:
+        """The fraction of readings of detectors that count which stand at the end of their range."""
+        counted = saturated[:, self._counted]
+        return float(np.count_nonzero(counted)) / max(counted.size, 1)
 
 
 @dense_kernel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,26 @@ def test_no_range_for_a_detector_at_its_rail(tmp_path: Path) -> None:
         (settings,) = chip.compile(np.eye(16)[None], [None])
         with pytest.raises(SaturationError, match="largest range"):
             chip.run(settings, Batch(np.full((4, 16), 0.1), "homodyne"))
+
+
+def test_a_detector_at_its_rail_that_the_record_does_not_accept_is_no_matter(
+    tmp_path: Path,
+) -> None:
+    with opened(tmp_path, "simulated", preset='faults = ["saturated_detector:3"]') as bench:
+        bench.light_on()
+        records = bench.chip().records
+        gain = records.photodetectors.quantities["gain"]
+        accepted = gain.accepted.copy()
+        accepted[3] = False
+        known = dict(records.photodetectors.quantities) | {"gain": replace(gain, accepted=accepted)}
+        detectors = replace(records.photodetectors, quantities=known)
+        chip = bench.rewire(None, replace(records, photodetectors=detectors))
+        assert (chip.outputs, chip.inputs) == (15, 16)
+        assert relative(chip, np.eye(15, 16), "homodyne", averages=64) < 0.1
+        with pytest.raises(SaturationError, match="largest range"):
+            bench.rewire(None, records).run(
+                chip.compile(np.eye(15)[None], [None])[0], Batch(np.full((4, 16), 0.1), "homodyne")
+            )
 
 
 def test_without_light_there_is_nothing(tmp_path: Path) -> None:
