@@ -161,7 +161,7 @@ class DriftMonitor:
         )
         low, high = setup.modulator_low, setup.modulator_high
         wanted = replace(wanted, modulators=np.clip(wanted.modulators, low, high))
-        index = _fitting(rig, wanted)
+        index = _fitting(rig, wanted, records.photodetectors.accepted("gain"))
         tracker, noise, use = self._models(records, setup.ranges)
         missed = []
         given: FloatArray = np.zeros(len(tracker.walking))
@@ -313,16 +313,18 @@ def _read(rig: Rig, wanted: Draw, index: int, averages: int) -> Shots:
     )
 
 
-def _fitting(rig: Rig, wanted: Draw) -> int:
-    """The smallest range that holds all but a few of the sentinels' readings; those few are left out."""
+def _fitting(rig: Rig, wanted: Draw, use: BoolArray) -> int:
+    """The smallest range that holds all but a few of the sentinels' readings by the detectors in ``use`` (2 ports,); those few
+    are left out."""
     last = len(rig.setup.ranges) - 1
     shots = _read(rig, wanted, last, 1)
-    if shots.saturated.mean() > 0.05:
+    clipped = float(shots.saturated[..., use].mean())
+    if clipped > 0.05:
         raise CalibrationError(
-            f"{shots.saturated.mean():.0%} of the sentinels' readings are saturated at the largest range "
+            f"{clipped:.0%} of the sentinels' readings are saturated at the largest range "
             f"({rig.setup.ranges[last]:g}): lower the laser's power or the monitor's `amplitude`"
         )
-    largest = float(np.quantile(shots.signal, 0.995))
+    largest = float(np.quantile(shots.signal[..., use], 0.995))
     fits = np.flatnonzero(FILLED * rig.setup.ranges >= largest)
     return int(fits[0]) if fits.size else last
 
