@@ -9,6 +9,7 @@ writing to a peer that takes nothing never returns, and errors are of a dozen cl
 from __future__ import annotations
 
 import math
+import socket
 import threading
 from collections.abc import Callable
 from math import ceil
@@ -58,6 +59,7 @@ class VisaWire:
         self._waits: int | None = None
         self._more = False
         self._quiet: Any = None
+        self._busy = False
 
     def place(self) -> str:
         """See ``visa_place``."""
@@ -83,13 +85,15 @@ class VisaWire:
         if isinstance(held, OpenSocket):
             held.shut_down()
         if opened is not None:
+            if self._busy and self._library == "@py":
+                _cut(opened)
             within(CLOSING, lambda: _close(opened))
 
     def send(self, data: bytes, timeout: float) -> None:
         if self._held is not None:
             self._held.send(data, timeout)
             return
-        opened = self._open_resource()
+        opened, self._busy = self._open_resource(), True
         try:
             self._wait_at_most(opened, timeout)
             opened.visalib.write(opened.session, data)
@@ -99,11 +103,13 @@ class VisaWire:
                     f"{self.address} takes no more bytes after {timeout:g} s"
                 ) from error
             raise self._lost(error) from error
+        finally:
+            self._busy = False
 
     def receive(self, timeout: float) -> bytes:
         if self._held is not None:
             return self._held.receive(timeout)
-        opened = self._open_resource()
+        opened, self._busy = self._open_resource(), True
         try:
             return (
                 self._message(opened, timeout)
@@ -114,6 +120,8 @@ class VisaWire:
             if _timed_out(error):
                 return b""
             raise self._lost(error) from error
+        finally:
+            self._busy = False
 
     # -- kinds ------------------------------------------------------------------------------------
 
@@ -226,6 +234,19 @@ def _kind(resource: str, library: str) -> str:
     if name.resource_class != "INSTR":
         raise ConfigError(f"{resource}: only INSTR and SOCKET resources are instruments")
     return "serial" if name.interface_type == "ASRL" else "messages"
+
+
+def _cut(opened: Any) -> None:
+    """End pyvisa-py's connection for VXI-11 under another thread that waits for its answer: closing asks the box too, each of the two
+    then takes the other's reply, and neither ends."""
+    session = opened.visalib.sessions.get(opened.session)
+    held = getattr(getattr(session, "interface", None), "sock", None)
+    if isinstance(held, socket.socket):
+        try:
+            held.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it has ended
+        held.close()
 
 
 def _close(opened: Any) -> None:
