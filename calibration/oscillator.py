@@ -9,7 +9,7 @@ from pydantic import Field
 
 from hilonn.calibration.columns import own_phase
 from hilonn.calibration.drives import background, nominal_ohm, on_grid, top_of
-from hilonn.calibration.light import light_of, rails, read_half
+from hilonn.calibration.light import FAINTEST, light_of, rails, read_half
 from hilonn.calibration.raw import Raw
 from hilonn.calibration.rig import Rig, Setup
 from hilonn.calibration.routine import Effort, Failure, Fit, Parameters, Progress, Routine, whole
@@ -41,7 +41,7 @@ class Oscillator(Routine):
     def effort(self, setup: Setup, parameters: Any) -> Effort:
         patterns = 2 * (1 << max(setup.ports - 1, 1).bit_length())
         passes = parameters.points
-        return Effort(passes, passes * patterns * parameters.averages)
+        return Effort(passes + 1, (passes * parameters.averages + 1) * patterns)
 
     def acquire(
         self, rig: Rig, known: Records, parameters: Any, raw: Raw, progress: Progress
@@ -58,7 +58,7 @@ class Oscillator(Routine):
         rig.let_oscillator(True)
         rig.program(np.append(drive, volts[0]))
         # No routine has named them yet, and no range would hold them.
-        ignore = rails(known) | rig.railed(light.volts(rig.dimming))
+        ignore = rails(known) | rig.railed(light.volts(FAINTEST))
         for k, volt in enumerate(volts):
             rig.program(np.append(drive, volt))
             odd[k] = read_half(rig, light, parameters.averages, ignore)

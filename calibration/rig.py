@@ -230,9 +230,18 @@ class Rig:
             self.set_range(index + 1)
 
     def railed(self, volts: FloatArray) -> BoolArray:
-        """Detectors (2 ports,) that stand at their rail whatever ``volts`` (samples, ports) is played, on the largest range."""
-        self.set_range(len(self.setup.ranges) - 1)
-        return np.asarray(self.read(volts)[1].all(axis=0))
+        """Detectors (2 ports,) that stand at their rail on the largest range whichever of ``volts`` (samples, ports) is played,
+        which should be faint. SaturationError where all do: then it is the light.
+        """
+        top = len(self.setup.ranges) - 1
+        self.set_range(top)
+        found = np.asarray(self.read(volts)[1].all(axis=0))
+        if found.all():
+            raise SaturationError(
+                f"{self.photodetectors.name}: every detector is saturated at the largest range ({self.setup.ranges[top]:g} "
+                f"{self.photodetectors.spec.unit}), however faint the inputs: lower the laser's power"
+            )
+        return found
 
     def dark(self, samples: int) -> FloatArray:
         """Readings (samples, 2 ports) with every laser off; light is on again afterwards, unless something went wrong."""

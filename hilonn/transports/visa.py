@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import ceil
 from typing import Any, TypeVar
 
@@ -93,35 +94,31 @@ class VisaWire:
         if self._held is not None:
             self._held.send(data, timeout)
             return
-        opened, self._busy = self._open_resource(), True
-        try:
-            self._wait_at_most(opened, timeout)
-            opened.visalib.write(opened.session, data)
-        except Exception as error:  # pyvisa-py raises what its parts do
-            if _timed_out(error):
-                raise DeviceTimeout(
-                    f"{self.address} takes no more bytes after {timeout:g} s"
-                ) from error
-            raise self._lost(error) from error
-        finally:
-            self._busy = False
+        with self._using() as opened:
+            try:
+                self._wait_at_most(opened, timeout)
+                opened.visalib.write(opened.session, data)
+            except Exception as error:  # pyvisa-py raises what its parts do
+                if _timed_out(error):
+                    raise DeviceTimeout(
+                        f"{self.address} takes no more bytes after {timeout:g} s"
+                    ) from error
+                raise self._lost(error) from error
 
     def receive(self, timeout: float) -> bytes:
         if self._held is not None:
             return self._held.receive(timeout)
-        opened, self._busy = self._open_resource(), True
-        try:
-            return (
-                self._message(opened, timeout)
-                if self.kind == "messages"
-                else self._bytes(opened, timeout)
-            )
-        except Exception as error:  # pyvisa-py raises what its parts do
-            if _timed_out(error):
-                return b""
-            raise self._lost(error) from error
-        finally:
-            self._busy = False
+        with self._using() as opened:
+            try:
+                return (
+                    self._message(opened, timeout)
+                    if self.kind == "messages"
+                    else self._bytes(opened, timeout)
+                )
+            except Exception as error:  # pyvisa-py raises what its parts do
+                if _timed_out(error):
+                    return b""
+                raise self._lost(error) from error
 
     # -- kinds ------------------------------------------------------------------------------------
 
@@ -208,10 +205,17 @@ class VisaWire:
         if wanted != self._waits:
             opened.timeout = self._waits = wanted
 
-    def _open_resource(self) -> Any:
-        if self._resource is None:
-            raise ConnectionLost(f"{self.address} is not open")
-        return self._resource
+    @contextmanager
+    def _using(self) -> Iterator[Any]:
+        """The open resource. It is in use before it is looked up: whoever closes meanwhile finds it in use, or leaves none."""
+        self._busy = True
+        try:
+            opened = self._resource
+            if opened is None:
+                raise ConnectionLost(f"{self.address} is not open")
+            yield opened
+        finally:
+            self._busy = False
 
     def _lost(self, error: Exception) -> ConnectionLost:
         return ConnectionLost(f"the connection to {self.address} is gone: {error}")

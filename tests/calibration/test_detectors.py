@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from hilonn.bench import Bench
 from hilonn.calibration import session
+from hilonn.errors import SaturationError
 from hilonn.records import load_records
 from tests.calibration.benches import bench_file
 from tests.calibration.true_model import plant_of
@@ -38,6 +40,13 @@ def test_darkness_that_fills_the_smallest_range_is_read_on_a_larger_one(tmp_path
     plus, minus = np.split(dark.value("gain") / truth.gain, 2)
     pairs = np.arange(PORTS) != stuck - PORTS
     np.testing.assert_allclose((plus / minus)[pairs], 1.0, atol=0.005)
+
+
+def test_light_that_no_detector_holds_is_not_taken_for_broken_detectors(tmp_path: Path) -> None:
+    faults = [f"saturated_detector:{channel}" for channel in range(2 * PORTS)]
+    path = bench_file(tmp_path, plant=f"faults = {json.dumps(faults)}")
+    with pytest.raises(SaturationError, match=r"every detector is saturated .* lower the laser"):
+        session.calibrate(path, tmp_path / "out", seed=3)
 
 
 @pytest.mark.slow
